@@ -1,0 +1,1 @@
+//! Benchmarks of helion beside its peers.

@@ -1,0 +1,3 @@
+//! Vector programs and their lowerings.
+
+pub mod ir;

@@ -1,0 +1,10 @@
+//! From verified tile IR to machine code.
+//!
+//! [`schedule`] turns a verified tile function and a configuration into loop IR, [`passes`] rewrite loop
+//! IR, and a backend folder turns loop IR into code. Schedule and passes ask
+//! [`helion_ir::target::Target`] for facts and never name a backend.
+#![deny(missing_docs)]
+
+pub mod cpu;
+pub mod passes;
+pub mod schedule;
