@@ -16,6 +16,13 @@
 //!
 //! **Addresses.** `pointer + row * row_stride + offset + step * advance`, in bytes, where for
 //! [`Walk::Unit`] the advance is `lanes * element size` per step, and for [`Walk::Fixed`] it is zero.
+//! In `before` and `after` the step is 0 and every lane exists, whatever `n` is: a load there that is
+//! not a splat reads one full vector. A store writes lane `i` to element `i` however it walks.
+//!
+//! **Scope.** Values of `before` may be used everywhere, those of `body` only in `body` (and as the
+//! `next` of a carry), those of `after` only in `after`. Programs are made with
+//! [`Builder`](super::builder::Builder), checked by [`verify`](super::verify::verify()), printed by
+//! `Display` and explained by [`interp`](super::interp).
 
 use helion_ir::dtype::{DType, Literal};
 
@@ -193,8 +200,123 @@ pub enum Op {
     Convert(Ty),
     /// `[x] → v`. The same bits (f32 ↔ i32, f64 ↔ i64).
     Bitcast(Ty),
-    /// `[v] →`. Folds the lanes and writes the result slot (masks write 0 or 1). Only in `after`.
+    /// `[v] →`. Folds the lanes and writes the result slot (masks write 0 or 1). Only in `after`. The
+    /// upper half of the lanes is folded into the lower half until one lane is left. A result narrower
+    /// than a word is zero-extended.
     ReduceTo(Fold, SlotId),
+    /// `→ mask`. The lanes of this step that exist: all of them, except in the last partial step.
+    Tail,
+    /// `[v] →`. Like [`Op::Store`], but the data will not be read soon: it may go around the caches.
+    StoreStream(Addr, DType),
+    /// `→`. The cache line at the address will be read soon. Never faults, may do nothing.
+    Prefetch(Addr),
+}
+
+impl Ty {
+    /// Bytes of one lane; masks have none of their own.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Ty::F32 | Ty::I32 => 4,
+            Ty::F64 | Ty::I64 => 8,
+            Ty::Mask => 0,
+        }
+    }
+    /// Whether the lanes are floats.
+    pub const fn is_float(self) -> bool {
+        matches!(self, Ty::F32 | Ty::F64)
+    }
+    /// Whether the lanes are integers.
+    pub const fn is_int(self) -> bool {
+        matches!(self, Ty::I32 | Ty::I64)
+    }
+    /// What a load of this element type gives; `None` where vectors have no such loads.
+    pub const fn of_memory(dtype: DType) -> Option<Ty> {
+        match dtype {
+            DType::F16 | DType::BF16 | DType::F32 => Some(Ty::F32),
+            DType::F64 => Some(Ty::F64),
+            DType::I8 | DType::I16 | DType::I32 | DType::U8 | DType::U16 | DType::U32 => Some(Ty::I32),
+            DType::I64 | DType::U64 => Some(Ty::I64),
+            DType::Bool => Some(Ty::Mask),
+            DType::F8E4M3 | DType::F8E5M2 => None,
+        }
+    }
+    /// What a literal of this element type is in a vector.
+    pub const fn of_literal(dtype: DType) -> Option<Ty> {
+        match dtype {
+            DType::F32 => Some(Ty::F32),
+            DType::F64 => Some(Ty::F64),
+            DType::I32 | DType::U32 => Some(Ty::I32),
+            DType::I64 | DType::U64 => Some(Ty::I64),
+            DType::Bool => Some(Ty::Mask),
+            DType::I8 | DType::I16 | DType::U8 | DType::U16 => None,
+            DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2 => None,
+        }
+    }
+}
+
+impl Addr {
+    /// Element 0 of a pointer, one vector per step.
+    pub const fn unit(pointer: SlotId) -> Addr {
+        Addr { pointer, row: None, offset: 0, vectors: 0, walk: Walk::Unit }
+    }
+    /// One element for every lane and step.
+    pub const fn fixed(pointer: SlotId) -> Addr {
+        Addr { pointer, row: None, offset: 0, vectors: 0, walk: Walk::Fixed }
+    }
+    /// The same in row `row`, whose rows are `stride` bytes apart.
+    pub const fn row(self, row: u32, stride: SlotId) -> Addr {
+        Addr { row: Some((row, stride)), ..self }
+    }
+    /// The same `offset` bytes further.
+    pub const fn plus(self, offset: i32) -> Addr {
+        Addr { offset: self.offset + offset, ..self }
+    }
+    /// Whether a load gives every lane the same element.
+    pub const fn is_splat(&self) -> bool {
+        match self.walk {
+            Walk::Fixed => true,
+            Walk::Unit => false,
+            Walk::Bytes { splat, .. } => splat,
+        }
+    }
+}
+
+impl Op {
+    /// The memory the op touches, with the element type.
+    pub const fn memory(&self) -> Option<(&Addr, Option<DType>)> {
+        match self {
+            Op::Load(a, d) | Op::LoadMasked(a, d) | Op::Store(a, d) | Op::StoreMasked(a, d) | Op::StoreStream(a, d) => {
+                Some((a, Some(*d)))
+            }
+            Op::Prefetch(a) => Some((a, None)),
+            _ => None,
+        }
+    }
+    /// The same for a change of address.
+    pub const fn memory_mut(&mut self) -> Option<(&mut Addr, Option<DType>)> {
+        match self {
+            Op::Load(a, d) | Op::LoadMasked(a, d) | Op::Store(a, d) | Op::StoreMasked(a, d) | Op::StoreStream(a, d) => {
+                Some((a, Some(*d)))
+            }
+            Op::Prefetch(a) => Some((a, None)),
+            _ => None,
+        }
+    }
+    /// Whether the op writes memory.
+    pub const fn is_store(&self) -> bool {
+        matches!(self, Op::Store(..) | Op::StoreMasked(..) | Op::StoreStream(..))
+    }
+}
+
+impl Program {
+    /// Bytes of the widest lane: 4 or 8. A machine with `b`-byte vectors runs `b / widest` lanes.
+    pub fn widest(&self) -> usize {
+        self.values.iter().map(|t| t.bytes()).max().unwrap_or(0).max(4)
+    }
+    /// The type of a value.
+    pub fn ty(&self, v: V) -> Ty {
+        self.values[v.0 as usize]
+    }
 }
 
 /// One instruction.
