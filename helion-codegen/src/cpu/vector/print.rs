@@ -136,7 +136,15 @@ impl fmt::Display for Program {
             writeln!(f, "{name}:")?;
             if name == "body" {
                 for c in &self.carries {
-                    write!(f, "  {}: {} = carry from {} to {} as {}", c.param, self.ty(c.param), c.init, c.next, c.result)?;
+                    write!(
+                        f,
+                        "  {}: {} = carry from {} to {} as {}",
+                        c.param,
+                        self.ty(c.param),
+                        c.init,
+                        c.next,
+                        c.result
+                    )?;
                     match c.fold {
                         Some(fold) => writeln!(f, " by {fold}")?,
                         None => writeln!(f)?,
