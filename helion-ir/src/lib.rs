@@ -9,6 +9,7 @@
 //! This crate knows no backend and depends on no other crate of the workspace.
 #![deny(missing_docs)]
 
+pub mod args;
 pub mod config;
 pub mod diag;
 pub mod dtype;
