@@ -18,6 +18,7 @@ pub mod eval;
 pub mod loops;
 pub mod philox;
 pub mod target;
+mod text;
 pub mod tile;
 
 pub use diag::{Diagnostic, Loc};

@@ -37,4 +37,6 @@ mod print;
 mod types;
 mod verify;
 
+pub use parse::parse;
 pub use types::*;
+pub use verify::verify;
