@@ -1,0 +1,11 @@
+//! What runs kernels: tensors and their memory, launches, threads, settings, tuning.
+
+pub mod alloc;
+mod device;
+mod extent;
+mod storage;
+mod tensor;
+mod views;
+
+pub use device::Device;
+pub use tensor::{RawView, Tensor};
