@@ -3,9 +3,11 @@
 pub mod alloc;
 mod device;
 mod extent;
+pub mod launch;
 mod storage;
 mod tensor;
 mod views;
 
 pub use device::Device;
+pub use launch::Launch;
 pub use tensor::{RawView, Tensor};

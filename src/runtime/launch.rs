@@ -1,0 +1,334 @@
+//! One launch: what it captured, found again by key, compiled at most once, and run.
+//!
+//! In: the calls that a `#[kernel]` function makes for every variable its tile loop uses. Out: argument
+//! words for compiled code, and a key that says which compiled code fits. A call whose key was seen
+//! before allocates nothing here: words, key and tables live in memory that the thread keeps.
+//!
+//! Ids are handed out while capturing, before anything is traced: parameters are numbered in the order
+//! of capture, size symbols in the order in which new values appear. [`Launch::run`] declares exactly
+//! these in the builder before it traces. **Sizes with equal values share a symbol, and a size of 1 is
+//! the constant 1**; both facts are in the key.
+
+use super::extent::{is_contiguous, overlaps, reach};
+use super::tensor::RawView;
+use crate::error::{Error, Result};
+use helion_ir::dtype::DType;
+use helion_ir::tile::{Dim, Layout, ParamId, SymbolId};
+use helion_ir::Loc;
+use std::cell::Cell;
+use std::panic::Location;
+
+/// A launch being prepared.
+pub struct Launch {
+    /// Present until dropped; boxed so that moving it is cheap.
+    state: Option<Box<State>>,
+}
+
+/// What a launch collects.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) kernel: &'static str,
+    /// The key: identity, device and pinned config (three words, filled in by `run`), then what the
+    /// captures say.
+    pub(super) key: Vec<u64>,
+    /// Arguments of compiled code: parameters in order; `run` appends the sizes.
+    pub(super) words: Vec<u64>,
+    pub(super) captures: Vec<Capture>,
+    /// Values of the size symbols.
+    pub(super) sizes: Vec<u64>,
+    /// The name of each symbol: what it was first seen as.
+    pub(super) size_names: Vec<(Name, Option<u32>)>,
+    /// Byte ranges of tensors.
+    spans: Vec<Span>,
+    /// The first mistake; reported by `run`.
+    error: Option<Error>,
+    /// Which element of an array is being captured.
+    element: Option<u32>,
+}
+
+/// The name of a capture: a variable, or an element of an array of them.
+#[derive(Clone, Copy)]
+pub(super) struct Name {
+    base: &'static str,
+    element: Option<u32>,
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.base)?;
+        self.element.map_or(Ok(()), |i| write!(f, "[{i}]"))
+    }
+}
+
+/// One captured parameter.
+pub(super) struct Capture {
+    pub(super) name: Name,
+    pub(super) at: &'static Location<'static>,
+    pub(super) dtype: DType,
+    /// Where its words start.
+    pub(super) word: usize,
+    /// `None` for scalars.
+    pub(super) tensor: Option<TensorFacts>,
+}
+
+/// What is known of a captured tensor.
+#[derive(Clone, Copy)]
+pub(super) struct TensorFacts {
+    pub(super) rank: usize,
+    pub(super) dims: [Dim; MAX_RANK],
+    pub(super) mutable: bool,
+    pub(super) layout: Layout,
+}
+
+/// The memory a captured tensor reaches: `[low, high)`.
+struct Span {
+    low: usize,
+    high: usize,
+    mutable: bool,
+    capture: usize,
+}
+
+/// The most axes a tensor can have.
+pub const MAX_RANK: usize = 8;
+/// The most different sizes one launch can use; a size pattern takes a byte per axis.
+const MAX_SIZES: usize = 254;
+/// Words of the key that `run` fills in.
+pub(super) const KEY_HEAD: usize = 3;
+
+/// First words of the entries of a key; each entry's length follows from its first word.
+mod tag {
+    pub const TENSOR: u64 = 1;
+    pub const SCALAR: u64 = 2;
+    pub const SIZE: u64 = 3;
+    pub const WORD: u64 = 4;
+}
+
+thread_local! {
+    /// Collected memory of the last launch of this thread.
+    static KEPT: Cell<Option<Box<State>>> = const { Cell::new(None) };
+}
+
+impl Launch {
+    /// Starts a launch of the named kernel.
+    pub fn begin(kernel: &'static str) -> Launch {
+        let mut state = KEPT.try_with(Cell::take).ok().flatten().unwrap_or_default();
+        state.clear();
+        state.kernel = kernel;
+        state.key.resize(KEY_HEAD, 0);
+        Launch { state: Some(state) }
+    }
+
+    fn state(&mut self) -> &mut State {
+        self.state.get_or_insert_default()
+    }
+
+    /// Captures a tensor: its parameter and the symbol (or constant 1) of each axis. The layout in the
+    /// view is looked at, not trusted. A mistake is reported by `run`.
+    ///
+    /// # Safety
+    /// What the view reaches must stay readable (writable, and used by nobody else, if mutable) until
+    /// the launch is run or dropped: hold the borrow of the tensor until then.
+    #[track_caller]
+    pub unsafe fn tensor<const R: usize>(&mut self, name: &'static str, view: Result<RawView<'_>>) -> (ParamId, [Dim; R]) {
+        let at = Location::caller();
+        let state = self.state();
+        let id = ParamId(state.captures.len() as u32);
+        let name = Name { base: name, element: state.element };
+        let view = view.and_then(|v| if v.dims.len() == R { Ok(v) } else { Err(rank_error(name, R, v.dims.len())) });
+        match view {
+            Ok(view) => (id, state.capture_tensor(name, at, view)),
+            Err(e) => {
+                state.fail(e);
+                // Keeps the numbering in step; the launch will not run.
+                state.captures.push(Capture { name, at, dtype: DType::F32, word: 0, tensor: None });
+                (id, [Dim::Const(1); R])
+            }
+        }
+    }
+
+    /// Captures a number, by the stored bits of its type.
+    #[track_caller]
+    pub fn scalar(&mut self, name: &'static str, dtype: DType, bits: u64) -> ParamId {
+        let at = Location::caller();
+        let state = self.state();
+        let id = ParamId(state.captures.len() as u32);
+        let name = Name { base: name, element: state.element };
+        state.captures.push(Capture { name, at, dtype, word: state.words.len(), tensor: None });
+        state.words.push(bits);
+        state.key.push(tag::SCALAR | (dtype as u64) << 8);
+        id
+    }
+
+    /// Captures a size: a symbol that every equal size shares, or the constant 1.
+    pub fn size(&mut self, name: &'static str, value: u64) -> Dim {
+        let state = self.state();
+        let name = Name { base: name, element: state.element };
+        let dim = state.dim(name, None, value);
+        state.key.push(tag::SIZE | pattern(dim) << 8);
+        dim
+    }
+
+    /// Makes a host value that shapes the trace (a `bool`, the variant of an `Option`, a length, a
+    /// function's address) part of the key.
+    pub fn key(&mut self, word: u64) {
+        self.state().key.extend([tag::WORD, word]);
+    }
+
+    /// Captures that follow are elements of an array: `Some(i)` names them `name[i]`, `None` ends it.
+    pub fn element(&mut self, index: Option<u32>) {
+        self.state().element = index;
+    }
+
+    /// Makes `run` return this error, unless there is an earlier one.
+    pub fn fail(&mut self, error: Error) {
+        self.state().fail(error);
+    }
+
+    /// The name of a symbol handed out by this launch.
+    pub fn size_name(&self, symbol: SymbolId) -> String {
+        self.state.as_ref().and_then(|s| s.symbol_name(symbol.index())).unwrap_or_default()
+    }
+}
+
+impl Drop for Launch {
+    fn drop(&mut self) {
+        if let Some(state) = self.state.take() {
+            // At thread exit the place may be gone; then the memory goes, too.
+            let _ = KEPT.try_with(|k| k.set(Some(state)));
+        }
+    }
+}
+
+impl State {
+    fn clear(&mut self) {
+        self.key.clear();
+        self.words.clear();
+        self.captures.clear();
+        self.sizes.clear();
+        self.size_names.clear();
+        self.spans.clear();
+        self.error = None;
+        self.element = None;
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.error.get_or_insert(error);
+    }
+
+    fn capture_tensor<const R: usize>(&mut self, name: Name, at: &'static Location<'static>, v: RawView<'_>) -> [Dim; R] {
+        if R > MAX_RANK {
+            self.fail(Error::shape(format!("`{name}` has {R} axes; kernels take tensors of at most {MAX_RANK}")));
+            return [Dim::Const(1); R];
+        }
+        let layout = layout(v.dims, v.strides);
+        let mut dims = [Dim::Const(1); MAX_RANK];
+        let mut sizes = 0u64;
+        for (axis, &d) in v.dims.iter().enumerate() {
+            dims[axis] = self.dim(name, Some(axis as u32), d as u64);
+            sizes |= pattern(dims[axis]) << (8 * axis);
+        }
+        let narrow = self.span(name, &v, layout);
+        let facts = u64::from(v.mutable) | u64::from(narrow) << 1 | (layout as u64) << 2 | (R as u64) << 4;
+        self.key.extend([tag::TENSOR | (v.dtype as u64) << 8 | facts << 16, sizes]);
+        let tensor = Some(TensorFacts { rank: R, dims, mutable: v.mutable, layout });
+        self.captures.push(Capture { name, at, dtype: v.dtype, word: self.words.len(), tensor });
+        self.words.push(v.ptr as u64);
+        self.words.extend(v.dims.iter().map(|&d| d as u64));
+        self.words.extend(v.strides.iter().map(|&s| s as u64));
+        std::array::from_fn(|i| dims[i])
+    }
+
+    /// The symbol of a size: the first one with this value.
+    fn dim(&mut self, name: Name, axis: Option<u32>, value: u64) -> Dim {
+        if value == 1 {
+            return Dim::Const(1);
+        }
+        if let Some(i) = self.sizes.iter().position(|&v| v == value) {
+            return Dim::Symbol(SymbolId(i as u32));
+        }
+        if value > i64::MAX as u64 {
+            self.fail(Error::shape(format!("`{name}`: a size of {value} is too large")));
+        }
+        if self.sizes.len() >= MAX_SIZES {
+            self.fail(Error::shape(format!("one launch cannot use more than {MAX_SIZES} different sizes")));
+            return Dim::Const(1);
+        }
+        self.sizes.push(value);
+        self.size_names.push((name, axis));
+        Dim::Symbol(SymbolId(self.sizes.len() as u32 - 1))
+    }
+
+    /// Notes the memory a tensor reaches. Returns whether all its byte offsets fit 31 bits.
+    fn span(&mut self, name: Name, v: &RawView<'_>, layout: Layout) -> bool {
+        let Some((lo, hi)) = reach(v.dims, v.strides) else { return true };
+        let size = v.dtype.size() as isize;
+        let (lo, hi) = (lo.saturating_mul(size), hi.saturating_mul(size));
+        let address = |o: isize| (v.ptr as usize).wrapping_add_signed(o);
+        let (low, high) = (address(lo), address(hi).saturating_add(size as usize));
+        if v.mutable && layout != Layout::Contiguous && overlaps(v.dims, v.strides) {
+            let text = "several of its elements are the same memory";
+            self.fail(Error::access(format!("`{name}` cannot be written: {text}\n  help: write to `.copy()` of it")));
+        }
+        self.spans.push(Span { low, high, mutable: v.mutable, capture: self.captures.len() });
+        lo > -(1 << 31) && hi < 1 << 31
+    }
+
+    /// Whether no written tensor shares memory with another one of this launch.
+    fn check_aliasing(&self) -> Result<()> {
+        for (i, a) in self.spans.iter().enumerate() {
+            for b in &self.spans[i + 1..] {
+                if (a.mutable || b.mutable) && a.low < b.high && b.low < a.high {
+                    let (a, b) = if a.mutable { (a, b) } else { (b, a) };
+                    let (x, y) = (self.captures[a.capture].name, self.captures[b.capture].name);
+                    return Err(Error::access(format!(
+                        "kernel `{}` writes `{x}`, whose memory `{y}` shares\n  help: pass `{y}.copy()`, or a different output",
+                        self.kernel
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The first mistake made while capturing, or found now.
+    pub(super) fn check(&mut self) -> Result<()> {
+        match self.error.take() {
+            Some(e) => Err(e),
+            None => self.check_aliasing(),
+        }
+    }
+
+    /// What a symbol is called: `n` when captured as a size, `x.1` when first seen as an axis.
+    pub(super) fn symbol_name(&self, i: usize) -> Option<String> {
+        let (name, axis) = self.size_names.get(i)?;
+        Some(axis.map_or_else(|| name.to_string(), |a| format!("{name}.{a}")))
+    }
+
+    /// Position of a capture in the user's source.
+    pub(super) fn at(capture: &Capture) -> Loc {
+        capture.at.into()
+    }
+}
+
+/// A size in a key: 0 for the constant 1, else one more than the symbol.
+fn pattern(dim: Dim) -> u64 {
+    match dim {
+        Dim::Symbol(s) => u64::from(s.0) + 1,
+        Dim::Const(_) | Dim::Tile(_) | Dim::Expr(_) => 0,
+    }
+}
+
+/// What compiled code may rely on. Strides of axes of size 1 do not matter.
+fn layout(dims: &[usize], strides: &[isize]) -> Layout {
+    if is_contiguous(dims, strides) {
+        return Layout::Contiguous;
+    }
+    match (dims.last(), strides.last()) {
+        (Some(1), _) | (_, Some(1)) => Layout::LastUnit,
+        _ => Layout::Strided,
+    }
+}
+
+fn rank_error(name: Name, expected: usize, found: usize) -> Error {
+    Error::internal(format!("`{name}` was captured with {expected} axes and has {found}"))
+}
