@@ -12,9 +12,9 @@
 use super::extent::{is_contiguous, overlaps, reach};
 use super::tensor::RawView;
 use crate::error::{Error, Result};
+use helion_ir::Loc;
 use helion_ir::dtype::DType;
 use helion_ir::tile::{Dim, Layout, ParamId, SymbolId};
-use helion_ir::Loc;
 use std::cell::Cell;
 use std::panic::Location;
 
@@ -129,7 +129,11 @@ impl Launch {
     /// What the view reaches must stay readable (writable, and used by nobody else, if mutable) until
     /// the launch is run or dropped: hold the borrow of the tensor until then.
     #[track_caller]
-    pub unsafe fn tensor<const R: usize>(&mut self, name: &'static str, view: Result<RawView<'_>>) -> (ParamId, [Dim; R]) {
+    pub unsafe fn tensor<const R: usize>(
+        &mut self,
+        name: &'static str,
+        view: Result<RawView<'_>>,
+    ) -> (ParamId, [Dim; R]) {
         let at = Location::caller();
         let state = self.state();
         let id = ParamId(state.captures.len() as u32);
@@ -215,7 +219,12 @@ impl State {
         self.error.get_or_insert(error);
     }
 
-    fn capture_tensor<const R: usize>(&mut self, name: Name, at: &'static Location<'static>, v: RawView<'_>) -> [Dim; R] {
+    fn capture_tensor<const R: usize>(
+        &mut self,
+        name: Name,
+        at: &'static Location<'static>,
+        v: RawView<'_>,
+    ) -> [Dim; R] {
         if R > MAX_RANK {
             self.fail(Error::shape(format!("`{name}` has {R} axes; kernels take tensors of at most {MAX_RANK}")));
             return [Dim::Const(1); R];

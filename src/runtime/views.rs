@@ -77,7 +77,11 @@ impl<T, const R: usize> Tensor<T, R> {
             (Some(s), Some(e)) if s <= e && e <= n => Ok(self.cut(axis, s, e - s)),
             _ => {
                 let text = |v: Option<usize>| v.map_or_else(|| "2^64".to_owned(), |v| v.to_string());
-                Err(Error::shape(format!("`slice`: {}..{} is not a range of axis {axis}, which has {n} elements", text(start), text(end))))
+                Err(Error::shape(format!(
+                    "`slice`: {}..{} is not a range of axis {axis}, which has {n} elements",
+                    text(start),
+                    text(end)
+                )))
             }
         }
     }
@@ -159,9 +163,13 @@ impl<T, const R: usize> Tensor<T, R> {
     /// # Errors
     /// When the number of elements differs, or strides do not allow it without a copy.
     pub fn reshape<const Q: usize>(&self, dims: [usize; Q]) -> Result<Tensor<T, Q>> {
-        let product = |d: &[usize]| if d.contains(&0) { Some(0) } else { d.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) };
+        let product =
+            |d: &[usize]| if d.contains(&0) { Some(0) } else { d.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) };
         if product(&self.dims).is_none() || product(&self.dims) != product(&dims) {
-            return Err(Error::shape(format!("a tensor of shape {:?} cannot become {dims:?}: the number of elements differs", self.dims)));
+            return Err(Error::shape(format!(
+                "a tensor of shape {:?} cannot become {dims:?}: the number of elements differs",
+                self.dims
+            )));
         }
         if self.is_contiguous() && self.storage.error().is_none() {
             return Ok(self.view(0, dims, super::extent::row_major(&dims)));
