@@ -1,0 +1,111 @@
+//! The planning half of a compiled kernel: instances, scratch bytes, and an estimate of the work.
+//!
+//! The estimate counts scalar operations of one instance. Extents that are only known inside the body
+//! count as their bound, or as [`UNKNOWN`]; it is a hint for how many threads to use, nothing more.
+
+use super::Lower;
+use crate::cpu::Error;
+use cranelift_codegen::ir::{self, InstBuilder, types};
+use helion_ir::loops::{Extent, Stmt, Val};
+
+/// What an extent counts as when nothing is known of it.
+const UNKNOWN: i64 = 64;
+
+impl Lower<'_> {
+    /// Writes the plan's words.
+    pub(super) fn write_plan(
+        &mut self,
+        out: ir::Value,
+        counts: &[ir::Value],
+        sizes: &[Option<ir::Value>],
+    ) -> Result<(), Error> {
+        let mut programs = self.iconst(types::I64, 1);
+        for c in counts {
+            programs = self.b.ins().imul(programs, *c);
+        }
+        let mut bytes = self.iconst(types::I64, 0);
+        for s in sizes.iter().flatten() {
+            bytes = self.b.ins().iadd(bytes, *s);
+        }
+        let source = self.source;
+        let spare = self.spare_bytes(&source.body)?;
+        let bytes = self.b.ins().iadd(bytes, spare);
+        let work = self.work(&source.body);
+        for (i, v) in [programs, bytes, work].into_iter().enumerate() {
+            self.b.ins().store(Self::flags(), v, out, (i * 8) as i32);
+        }
+        Ok(())
+    }
+
+    /// Scratch memory beyond the buffers.
+    fn spare_bytes(&mut self, _body: &[Stmt]) -> Result<ir::Value, Error> {
+        Ok(self.iconst(types::I64, 0))
+    }
+
+    fn work(&mut self, list: &[Stmt]) -> ir::Value {
+        let mut sum = self.iconst(types::I64, 0);
+        for stmt in list {
+            let w = self.work_of(stmt);
+            sum = self.b.ins().iadd(sum, w);
+        }
+        sum
+    }
+
+    fn work_of(&mut self, stmt: &Stmt) -> ir::Value {
+        match stmt {
+            Stmt::Inst(_) => self.iconst(types::I64, 1),
+            Stmt::For { begin, end, step, body, .. } => {
+                let inner = self.work(body);
+                let trips = match (self.known(*begin), self.known(*end), self.known(*step)) {
+                    (Some(b), Some(e), Some(s)) => {
+                        let span = self.b.ins().isub(e, b);
+                        let one = self.iconst(types::I64, 1);
+                        let s = self.b.ins().smax(s, one);
+                        let trips = self.b.ins().sdiv(span, s);
+                        self.b.ins().smax(trips, one)
+                    }
+                    _ => self.iconst(types::I64, 8),
+                };
+                self.b.ins().imul(trips, inner)
+            }
+            Stmt::While { cond, body, .. } => {
+                let (a, b) = (self.work(cond), self.work(body));
+                let once = self.b.ins().iadd(a, b);
+                self.mul_const(once, 8)
+            }
+            Stmt::If { then, other, .. } => {
+                let (a, b) = (self.work(then), self.work(other));
+                self.b.ins().smax(a, b)
+            }
+            Stmt::Nest(n) => {
+                let mut work = self.iconst(types::I64, n.body.len().max(1) as i64);
+                for a in &n.axes {
+                    let e = self.extent_of(a.extent, a.bound);
+                    work = self.b.ins().imul(work, e);
+                }
+                work
+            }
+            Stmt::Contract(c) => {
+                let mut work = self.iconst(types::I64, 1);
+                for Extent { extent, bound } in c.batch.iter().chain([&c.m, &c.n, &c.k]) {
+                    let e = self.extent_of(*extent, *bound);
+                    work = self.b.ins().imul(work, e);
+                }
+                work
+            }
+        }
+    }
+
+    /// A header value; values of the body are not defined yet.
+    fn known(&self, v: Val) -> Option<ir::Value> {
+        self.values.get(v.index()).copied().flatten()
+    }
+
+    fn extent_of(&mut self, extent: Val, bound: Option<u64>) -> ir::Value {
+        match (self.known(extent), bound) {
+            (Some(v), _) => v,
+            (None, Some(b)) => self.iconst(types::I64, b as i64),
+            (None, None) => self.iconst(types::I64, UNKNOWN),
+        }
+    }
+}
