@@ -13,6 +13,8 @@ mod jit;
 mod kernel;
 mod programs;
 mod runtime;
+#[cfg(test)]
+mod tests;
 pub mod vector;
 
 pub use host::host_target;

@@ -64,7 +64,7 @@ runtime! {
     FmaF64 fma_f64, (F64, F64, F64) -> (F64), "`a * b + c`, rounded once.";
     ToF16 to_f16, (F32) -> (I32), "Bits of the nearest `f16`.";
     Narrow narrow, (I32, F64) -> (I32), "Bits of the nearest value of a type of at most 16 bits, by its ordinal.";
-    FromInt from_int, (I32, I64) -> (I32), "Bits of the nearest 16-bit or 8-bit float to a signed integer.";
+    FromInt from_int, (I32, I32, I64) -> (I32), "Bits of the nearest 16-bit or 8-bit float to a 64-bit integer: types' ordinals, bits.";
     Widen8 widen8, (I32, I32) -> (F32), "The value of an 8-bit float, by its type's ordinal.";
     Random random, (I64, I64, I32) -> (I32), "A word of Philox.";
     Print print, (I64, I64, I32, I64, I64, I64) -> (), "Prints label (address, length), value (type, bits), coordinates (address, count).";
@@ -127,8 +127,8 @@ extern "C" fn narrow(to: u32, x: f64) -> u32 {
     Literal::from_f64(dtype(to), x).bits as u32
 }
 
-extern "C" fn from_int(to: u32, x: u64) -> u32 {
-    Literal::from_i64(dtype(to), x as i64).bits as u32
+extern "C" fn from_int(from: u32, to: u32, x: u64) -> u32 {
+    helion_ir::eval::cast(Literal::from_bits(dtype(from), x), dtype(to)).bits as u32
 }
 
 extern "C" fn widen8(from: u32, bits: u32) -> f32 {
@@ -136,7 +136,7 @@ extern "C" fn widen8(from: u32, bits: u32) -> f32 {
 }
 
 extern "C" fn random(seed: u64, counter: u64, word: u32) -> u32 {
-    super::kernel::philox(seed, counter, word)
+    helion_ir::philox::word(seed, counter, word as u8)
 }
 
 extern "C" fn print(label: u64, len: u64, of: u32, bits: u64, coords: u64, count: u64) {

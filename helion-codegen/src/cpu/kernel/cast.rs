@@ -173,9 +173,9 @@ impl Lower<'_> {
         match to {
             DType::F64 => convert(self, types::F64),
             DType::F32 => convert(self, types::F32),
-            _ if from == DType::I64 => {
-                let of = self.iconst(types::I32, ordinal(to));
-                let r = self.call(Runtime::FromInt, &[of, x]);
+            _ if bits == 64 => {
+                let (of, into) = (self.iconst(types::I32, ordinal(from)), self.iconst(types::I32, ordinal(to)));
+                let r = self.call(Runtime::FromInt, &[of, into, x]);
                 self.b.ins().ireduce(clif_type(to), r)
             }
             _ => {

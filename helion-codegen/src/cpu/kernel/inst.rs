@@ -101,7 +101,7 @@ impl Lower<'_> {
         let slot = self.b.create_sized_stack_slot(slot);
         for (i, v) in inst.args[1..].iter().enumerate() {
             let v = self.value(*v)?;
-            self.b.ins().stack_store(types::I64, Self::flags(), v, slot, (i * 8) as i32);
+            self.b.ins().stack_store(types::I64, v, slot, (i * 8) as i32);
         }
         let text: Box<str> = label.into();
         let address = self.iconst(types::I64, text.as_ptr() as i64);

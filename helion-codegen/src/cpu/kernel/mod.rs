@@ -32,11 +32,6 @@ use helion_ir::tile::{Dim, Layout};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-/// One word of Philox, for the runtime function.
-pub(super) fn philox(seed: u64, counter: u64, word: u32) -> u32 {
-    helion_ir::philox::random(seed, counter as i64, word as u8)
-}
-
 /// What lowering a function gives.
 pub(super) struct Lowered {
     /// The CLIF function.
