@@ -14,7 +14,9 @@ pub fn host_target() -> Target {
 /// Name, bytes and number of vector registers.
 #[cfg(target_arch = "x86_64")]
 fn vector_unit() -> (&'static str, u32, u32) {
-    if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512bw")
+    if is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512bw")
     {
         ("x86-64 avx512", 64, 32)
     } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {

@@ -81,7 +81,8 @@ impl Lower<'_> {
         if !masked {
             return self.read(mem, &inst.args, ty);
         }
-        let n = inst.args.len().checked_sub(2).ok_or_else(|| Error::Malformed("a masked load without a mask".into()))?;
+        let n =
+            inst.args.len().checked_sub(2).ok_or_else(|| Error::Malformed("a masked load without a mask".into()))?;
         let (mask, other) = (self.value(inst.args[n])?, self.value(inst.args[n + 1])?);
         let got = self.guarded(mask, Some(other), |s| s.read(mem, &inst.args[..n], ty).map(Some))?;
         got.ok_or_else(|| Error::Malformed("a masked load without a value".into()))
@@ -134,9 +135,7 @@ impl Lower<'_> {
         }
         let mask = self.value(inst.args[index_end])?;
         let zero = self.zero(dtype);
-        let got = self.guarded(mask, Some(zero), |s| {
-            s.atomic_at(op, dtype, mem, index, value, expected).map(Some)
-        })?;
+        let got = self.guarded(mask, Some(zero), |s| s.atomic_at(op, dtype, mem, index, value, expected).map(Some))?;
         got.ok_or_else(|| Error::Malformed("an atomic without a value".into()))
     }
 

@@ -203,10 +203,16 @@ impl Lower<'_> {
     }
 
     /// Loads an operand's element, converted.
-    fn element(&mut self, base: ir::Value, i: ir::Value, s: Stride, from: DType, to: DType) -> Result<ir::Value, Error> {
+    fn element(
+        &mut self,
+        base: ir::Value,
+        i: ir::Value,
+        s: Stride,
+        from: DType,
+        to: DType,
+    ) -> Result<ir::Value, Error> {
         let at = self.walk(base, &[(i, s)]);
         let x = self.b.ins().load(clif_type(from), Self::flags(), at, 0);
         self.cast(from, to, x)
     }
-
 }
