@@ -3,6 +3,7 @@
 use super::Verifier;
 use crate::diag::Loc;
 use crate::dtype::{Class, DType, Literal};
+use crate::elementwise::Rule;
 use crate::loops::types::*;
 use crate::text::write;
 
@@ -182,7 +183,7 @@ impl Check<'_, '_> {
             }
             Op::Unary(u) => Some(self.table(u.rule(), 1)),
             Op::Binary(b) => Some(self.table(b.rule(), 2)),
-            Op::Fma => Some(self.table(crate::elementwise::Rule::Float, 3)),
+            Op::Fma => Some(self.table(Rule::Num, 3)),
             Op::Select => Some(self.arity(3).then(|| self.select()).flatten()),
             Op::Cast(d) => {
                 self.arity(1);
@@ -242,7 +243,7 @@ impl Check<'_, '_> {
     }
 
     /// An operation of the elementwise tables.
-    fn table(&mut self, rule: crate::elementwise::Rule, arity: usize) -> Option<DType> {
+    fn table(&mut self, rule: Rule, arity: usize) -> Option<DType> {
         if !self.arity(arity) {
             return None;
         }

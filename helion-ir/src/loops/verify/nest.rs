@@ -4,20 +4,8 @@ use super::Verifier;
 use crate::diag::Loc;
 use crate::dtype::{Class, DType};
 use crate::elementwise::BinaryOp;
+use crate::eval;
 use crate::loops::types::*;
-
-/// The elementwise operation of a reduction that may be split, and whether it is on `bool`.
-fn combiner(op: ReduceOp) -> Option<(BinaryOp, bool)> {
-    match op {
-        ReduceOp::Sum => Some((BinaryOp::Add, false)),
-        ReduceOp::Prod => Some((BinaryOp::Mul, false)),
-        ReduceOp::Max => Some((BinaryOp::Max, false)),
-        ReduceOp::Min => Some((BinaryOp::Min, false)),
-        ReduceOp::Any => Some((BinaryOp::Or, true)),
-        ReduceOp::All => Some((BinaryOp::And, true)),
-        ReduceOp::ArgMax | ReduceOp::ArgMin => None,
-    }
-}
 
 impl Verifier<'_> {
     /// An extent and its bound, used before the nest or product it belongs to.
@@ -96,11 +84,11 @@ impl Verifier<'_> {
             self.error(at, format!("{what} has type {p}, but starts from {i}, goes on as {n} and ends as {r}"));
         }
         let (Some(op), Some(dtype)) = (c.op, types[0]) else { return };
-        let Some((binary, is_bool)) = combiner(op) else {
+        let Some(binary) = eval::reduce_combine(op) else {
             self.error(at, format!("{what}: `{}` cannot be split", op.name()));
             return;
         };
-        let fits = if is_bool { dtype == DType::Bool } else { dtype.is_num() };
+        let fits = if matches!(op, ReduceOp::Any | ReduceOp::All) { dtype == DType::Bool } else { dtype.is_num() };
         if !fits {
             self.error(at, format!("{what}: `{}` does not apply to {dtype}", op.name()));
         }
