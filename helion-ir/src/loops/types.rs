@@ -116,7 +116,7 @@ pub struct Inst {
 }
 
 /// What an instruction does. The documentation of each says: arguments → result.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// `→ v`.
     Const(Literal),
