@@ -1,1 +1,50 @@
-//! From tile IR to loop IR.
+//! From tile IR to loop IR: what fuses with what, what is kept in memory, in what blocks.
+//!
+//! In: a verified tile function, a config, the facts of a target. Out: loop IR with the same meaning.
+//!
+//! Most tile values never exist in memory. A value is *lazy*: it is computed element by element in the
+//! nests that use it, structural operations becoming index arithmetic ([`elem`]). What does get a buffer:
+//! results of reductions, scans, products and control flow; operands of products that are computed;
+//! values that are expensive and used more than once (stored in passing by the first nest that computes
+//! all of them); and lazy values whose inputs are about to be overwritten ([`nest`]). So a chain of
+//! elementwise work is one pass, and `exp` in a softmax is stored by the loop that sums it.
+//!
+//! Tile variables are cut to the part of the block that exists, so nothing here needs masks except
+//! accesses that can leave their tensor ([`bounds`]).
+
+mod blocks;
+mod bounds;
+mod cleanup;
+mod dot;
+mod elem;
+mod lower;
+mod nest;
+mod region;
+mod scope;
+mod uses;
+
+use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
+use helion_ir::diag::Diagnostic;
+use helion_ir::loops::{self, Micro};
+use helion_ir::target::Target;
+use helion_ir::tile::Verified;
+
+/// Schedules a kernel.
+///
+/// # Errors
+/// A config that does not fit the kernel, or a construct that has no schedule (with what to write instead).
+pub fn schedule(kernel: &Verified, config: &Config, target: &Target) -> Result<loops::Function, Diagnostic> {
+    let func = kernel.function();
+    let blocks = blocks::choose(func, config, target)?;
+    let mut lower = lower::Lower::new(func, config.clone(), blocks);
+    let micro = |k| config.get(&Slot::kernel(k)).map(|v| v as u32);
+    if let (Some(rows), Some(vectors)) = (micro(Knob::MicroRows), micro(Knob::MicroVectors)) {
+        lower.micro = Some(Micro { rows, vectors });
+    }
+    lower.run()
+}
+
+/// The slots of a kernel with the values worth trying on a target.
+pub fn config_space(kernel: &Verified, target: &Target) -> ConfigSpace {
+    blocks::config_space(kernel.function(), target)
+}

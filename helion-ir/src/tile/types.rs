@@ -409,3 +409,12 @@ pub enum Op {
     /// `[condition: bool scalar] → results`. Two regions without parameters and equal yields.
     If,
 }
+
+/// The values an access reads to find its place.
+pub fn index_values(index: &[Index]) -> impl Iterator<Item = ValueId> + '_ {
+    index.iter().filter_map(|i| match i {
+        Index::Tile(_, offset) => *offset,
+        Index::Full => None,
+        Index::Scalar(v) | Index::Gather(v) => Some(*v),
+    })
+}

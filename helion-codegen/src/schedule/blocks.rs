@@ -1,0 +1,127 @@
+//! Block sizes: the default for a kernel that nobody tuned, and the values worth trying.
+//!
+//! The choice follows from what a tile variable does: an axis of a matrix product is blocked for
+//! registers and caches, the unit-stride axis of elementwise work in long runs, and an axis of rows one row
+//! at a time, so that what a row needs stays in the first-level cache.
+
+use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
+use helion_ir::diag::Diagnostic;
+use helion_ir::target::Target;
+use helion_ir::tile::{Dim, Function, Index, Inst, Op, Region, TileId};
+
+/// What a tile variable is used for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Role {
+    batch: bool,
+    rows: bool,
+    cols: bool,
+    summed: bool,
+    last_axis: bool,
+    other_axis: bool,
+}
+
+/// The roles of all tile variables, and whether the kernel has accesses over whole axes.
+struct Roles {
+    of: Vec<Role>,
+    full: bool,
+}
+
+impl Roles {
+    fn of(func: &Function) -> Roles {
+        let mut roles = Roles { of: vec![Role::default(); func.tiles.len()], full: false };
+        roles.region(func, &func.body);
+        roles
+    }
+
+    fn region(&mut self, func: &Function, region: &Region) {
+        for inst in &region.body {
+            self.inst(func, inst);
+            inst.regions.iter().for_each(|r| self.region(func, r));
+        }
+    }
+
+    fn inst(&mut self, func: &Function, inst: &Inst) {
+        match &inst.op {
+            Op::Dot { .. } => {
+                let (a, b) = (&func.ty(inst.args[0]).shape, &func.ty(inst.args[1]).shape);
+                let rank = a.len();
+                a[..rank - 2].iter().for_each(|d| self.mark(*d, |r| r.batch = true));
+                self.mark(a[rank - 2], |r| r.rows = true);
+                self.mark(a[rank - 1], |r| r.summed = true);
+                self.mark(b[rank - 1], |r| r.cols = true);
+            }
+            Op::Load { index, .. } | Op::Store { index, .. } | Op::Atomic { index, .. } => {
+                for (k, i) in index.iter().enumerate() {
+                    match i {
+                        Index::Tile(t, _) if k + 1 == index.len() => self.of[t.index()].last_axis = true,
+                        Index::Tile(t, _) => self.of[t.index()].other_axis = true,
+                        Index::Full => self.full = true,
+                        Index::Scalar(_) | Index::Gather(_) => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn mark(&mut self, d: Dim, f: impl Fn(&mut Role)) {
+        if let Dim::Tile(t) = d {
+            f(&mut self.of[t.index()]);
+        }
+    }
+
+    /// Candidates for one variable, the default first.
+    fn candidates(&self, func: &Function, t: TileId, target: &Target) -> Vec<u64> {
+        let role = self.of[t.index()];
+        let lanes = u64::from(target.vector_bytes / 4).max(4);
+        let streaming = self.of.iter().any(|r| r.cols && r.summed);
+        let vector = self.of.iter().any(|r| r.last_axis && !r.other_axis) || self.full;
+        match role {
+            Role { batch: true, .. } => vec![1],
+            Role { cols: true, summed: true, .. } => vec![128, 64, 256, 512],
+            Role { rows: true, .. } if streaming => vec![64, 32, 128, 192],
+            Role { rows: true, .. } => vec![192, 96, 384, 48],
+            Role { cols: true, .. } => vec![16 * lanes, 8 * lanes, 32 * lanes, 4 * lanes],
+            Role { summed: true, .. } => vec![256, 512, 128, 1024],
+            Role { last_axis: true, other_axis: false, .. } if func.tiles[t.index()].grid => vec![8192, 2048, 32768, 512],
+            Role { last_axis: true, other_axis: false, .. } => vec![2048, 512, 8192],
+            Role { last_axis: true, other_axis: true, .. } => vec![16, 64, 4],
+            Role { other_axis: true, .. } if vector => vec![1, 4, 16],
+            _ => vec![256, 64, 1024],
+        }
+    }
+}
+
+/// The block size of every tile variable: what the config pins, the default elsewhere.
+pub fn choose(func: &Function, config: &Config, target: &Target) -> Result<Vec<u64>, Diagnostic> {
+    let fail = |message: String| Err(Diagnostic::new(helion_ir::Loc::UNKNOWN, message));
+    if let Err(e) = config.check() {
+        return fail(format!("kernel `{}`: {e}", func.name));
+    }
+    let names: Vec<&str> = func.tiles.iter().filter(|t| !t.unit).map(|t| t.name.as_str()).collect();
+    for (slot, _) in config.iter() {
+        if slot.knob == Knob::Block && !names.contains(&slot.of.as_str()) {
+            return fail(format!("kernel `{}` has no tile variable `{}`; it has {}", func.name, slot.of, names.join(", ")));
+        }
+    }
+    let roles = Roles::of(func);
+    let block = |(k, var): (usize, &helion_ir::tile::TileVar)| {
+        if var.unit {
+            return 1;
+        }
+        let pinned = config.get(&Slot::of(Knob::Block, &var.name));
+        pinned.unwrap_or_else(|| roles.candidates(func, TileId(k as u32), target)[0])
+    };
+    Ok(func.tiles.iter().enumerate().map(block).collect())
+}
+
+/// Every slot of a kernel with the values worth trying, the default first.
+pub fn config_space(func: &Function, target: &Target) -> ConfigSpace {
+    let roles = Roles::of(func);
+    let mut space = ConfigSpace::default();
+    for (k, var) in func.tiles.iter().enumerate().filter(|(_, v)| !v.unit) {
+        let values = roles.candidates(func, TileId(k as u32), target);
+        space.slots.push((Slot::of(Knob::Block, &var.name), values));
+    }
+    space
+}
