@@ -17,6 +17,7 @@ mod bounds;
 mod cleanup;
 mod dot;
 mod elem;
+pub mod graph;
 mod lower;
 mod nest;
 mod region;

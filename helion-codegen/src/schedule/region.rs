@@ -10,7 +10,7 @@ use helion_ir::diag::Loc;
 use helion_ir::dtype::DType;
 use helion_ir::elementwise::{BinaryOp, UnaryOp};
 use helion_ir::loops::{Args, BufferId, Mem, Op as LoopOp, Stmt, Val};
-use helion_ir::tile::{Dim, Inst, Op, Region, TileId, ValueId};
+use helion_ir::tile::{Inst, Op, Region, TileId, ValueId};
 use std::collections::BTreeSet;
 
 /// Cost from which a value used inside a loop or along a broadcast axis is computed once, before.
