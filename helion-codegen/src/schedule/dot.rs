@@ -37,7 +37,8 @@ impl<'a> Lower<'a> {
     /// Whether the only user of a product is an addition of the same shape.
     fn used_by_add(&self, v: ValueId) -> bool {
         self.origin.iter().flatten().any(|i| {
-            matches!(i.op, Op::Binary(BinaryOp::Add)) && i.args.contains(&v) && self.src.ty(i.results[0]) == self.src.ty(v)
+            let same = |a: &ValueId| self.src.ty(*a).shape == self.src.ty(v).shape;
+            matches!(i.op, Op::Binary(BinaryOp::Add)) && i.args.contains(&v) && i.args.iter().all(same)
         })
     }
 

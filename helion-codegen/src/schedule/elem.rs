@@ -61,6 +61,8 @@ impl<'a> Lower<'a> {
     fn keep_in_passing(&mut self, sc: &mut Scope, v: ValueId, idx: &[Val], guard: Option<Val>, val: Val) {
         let shape = &self.src.ty(v).shape;
         let wanted = self.keep.contains(&v) && guard.is_none() && sc.nest && !sc.kept.contains(&v);
+        // In a deeper region the buffer would be filled only there.
+        let wanted = wanted && self.def_depth[v.index()] == self.depth;
         let axes: Vec<(Dim, Val)> = shape.iter().copied().zip(idx.iter().copied()).filter(|(d, _)| !self.is_one(*d)).collect();
         if !wanted || axes != sc.axes {
             return;

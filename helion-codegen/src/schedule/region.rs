@@ -55,6 +55,11 @@ impl<'a> Lower<'a> {
     /// Notes a value to be computed where it is used.
     fn define(&mut self, inst: &'a Inst) -> Res<()> {
         let v = inst.results[0];
+        for a in &inst.args {
+            if self.deferred.contains(a) {
+                self.materialise(*a)?;
+            }
+        }
         self.hoist_broadcast(inst)?;
         let mut reads = BTreeSet::new();
         let mut cost = self.op_cost(inst);
