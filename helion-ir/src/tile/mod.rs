@@ -40,3 +40,4 @@ mod types;
 mod verify;
 
 pub use types::*;
+pub use verify::{Verified, verify};
