@@ -83,7 +83,9 @@ impl Roles {
             Role { rows: true, .. } => vec![192, 96, 384, 48],
             Role { cols: true, .. } => vec![16 * lanes, 8 * lanes, 32 * lanes, 4 * lanes],
             Role { summed: true, .. } => vec![256, 512, 128, 1024],
-            Role { last_axis: true, other_axis: false, .. } if func.tiles[t.index()].grid => vec![8192, 2048, 32768, 512],
+            Role { last_axis: true, other_axis: false, .. } if func.tiles[t.index()].grid => {
+                vec![8192, 2048, 32768, 512]
+            }
             Role { last_axis: true, other_axis: false, .. } => vec![2048, 512, 8192],
             Role { last_axis: true, other_axis: true, .. } => vec![16, 64, 4],
             Role { other_axis: true, .. } if vector => vec![1, 4, 16],
@@ -101,7 +103,12 @@ pub fn choose(func: &Function, config: &Config, target: &Target) -> Result<Vec<u
     let names: Vec<&str> = func.tiles.iter().filter(|t| !t.unit).map(|t| t.name.as_str()).collect();
     for (slot, _) in config.iter() {
         if slot.knob == Knob::Block && !names.contains(&slot.of.as_str()) {
-            return fail(format!("kernel `{}` has no tile variable `{}`; it has {}", func.name, slot.of, names.join(", ")));
+            return fail(format!(
+                "kernel `{}` has no tile variable `{}`; it has {}",
+                func.name,
+                slot.of,
+                names.join(", ")
+            ));
         }
     }
     let roles = Roles::of(func);

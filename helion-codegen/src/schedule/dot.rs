@@ -162,7 +162,8 @@ impl<'a> Lower<'a> {
                 if place.mask.is_some() {
                     return Ok(None);
                 }
-                let kept = index.iter().enumerate().filter(|(_, i)| !matches!(i, Index::Scalar(_))).map(|(k, _)| k as u32);
+                let kept =
+                    index.iter().enumerate().filter(|(_, i)| !matches!(i, Index::Scalar(_))).map(|(k, _)| k as u32);
                 let axes = kept.zip(&shape).map(|(k, d)| (!self.is_one(*d)).then_some(k)).collect();
                 Some(Window { mem: Mem::Tensor(*tensor), origin: place.index, axes })
             }
@@ -183,7 +184,9 @@ impl<'a> Lower<'a> {
                 let axes = axes.collect();
                 Some(Window { axes, ..w })
             }
-            Op::Cast(to) if widens(self.src.ty(inst.args[0]).dtype, *to) && widens(*to, acc) => self.direct(inst.args[0], acc)?,
+            Op::Cast(to) if widens(self.src.ty(inst.args[0]).dtype, *to) && widens(*to, acc) => {
+                self.direct(inst.args[0], acc)?
+            }
             _ => None,
         })
     }

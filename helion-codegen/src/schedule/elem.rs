@@ -63,7 +63,8 @@ impl<'a> Lower<'a> {
         let wanted = self.keep.contains(&v) && guard.is_none() && sc.nest && !sc.kept.contains(&v);
         // In a deeper region the buffer would be filled only there.
         let wanted = wanted && self.def_depth[v.index()] == self.depth;
-        let axes: Vec<(Dim, Val)> = shape.iter().copied().zip(idx.iter().copied()).filter(|(d, _)| !self.is_one(*d)).collect();
+        let axes: Vec<(Dim, Val)> =
+            shape.iter().copied().zip(idx.iter().copied()).filter(|(d, _)| !self.is_one(*d)).collect();
         if !wanted || axes != sc.axes {
             return;
         }
@@ -85,7 +86,11 @@ impl<'a> Lower<'a> {
     pub fn broadcast_index(&mut self, from: &Shape, to: &Shape, idx: &[Val]) -> Args {
         let zero = self.index(0);
         let skip = to.len() - from.len();
-        from.iter().zip(&to[skip..]).zip(&idx[skip..]).map(|((f, t), i)| if f != t && *f == Dim::Const(1) { zero } else { *i }).collect()
+        from.iter()
+            .zip(&to[skip..])
+            .zip(&idx[skip..])
+            .map(|((f, t), i)| if f != t && *f == Dim::Const(1) { zero } else { *i })
+            .collect()
     }
 
     fn arg(&mut self, sc: &mut Scope, inst: &Inst, k: usize, to: &Shape, idx: &[Val], guard: Option<Val>) -> Res<Val> {
@@ -160,7 +165,15 @@ impl<'a> Lower<'a> {
         at
     }
 
-    fn concat(&mut self, sc: &mut Scope, inst: &Inst, axis: usize, idx: &[Val], guard: Option<Val>, dtype: DType) -> Res<Val> {
+    fn concat(
+        &mut self,
+        sc: &mut Scope,
+        inst: &Inst,
+        axis: usize,
+        idx: &[Val],
+        guard: Option<Val>,
+        dtype: DType,
+    ) -> Res<Val> {
         let mut at: Args = idx.into();
         let mut rest = guard;
         let mut picks: Vec<(Option<Val>, Val)> = Vec::new();
@@ -182,7 +195,15 @@ impl<'a> Lower<'a> {
         Ok(out)
     }
 
-    fn gather(&mut self, sc: &mut Scope, inst: &Inst, axis: usize, idx: &[Val], guard: Option<Val>, dtype: DType) -> Res<Val> {
+    fn gather(
+        &mut self,
+        sc: &mut Scope,
+        inst: &Inst,
+        axis: usize,
+        idx: &[Val],
+        guard: Option<Val>,
+        dtype: DType,
+    ) -> Res<Val> {
         let pick = self.elem(sc, inst.args[1], idx, guard)?;
         let pick = self.to_index(sc, pick, inst.at);
         let len = self.dim(self.src.ty(inst.args[0]).shape[axis]);
@@ -243,7 +264,14 @@ impl<'a> Lower<'a> {
     }
 
     /// The place of an access for the element `idx` of its kept axes.
-    pub fn place(&mut self, sc: &mut Scope, tensor: ParamId, index: &[Index], idx: &[Val], guard: Option<Val>) -> Res<Place> {
+    pub fn place(
+        &mut self,
+        sc: &mut Scope,
+        tensor: ParamId,
+        index: &[Index],
+        idx: &[Val],
+        guard: Option<Val>,
+    ) -> Res<Place> {
         let dims = self.tensor(tensor).1;
         let (mut at, mut mask, mut kept) = (Args::new(), None, idx.iter());
         for (entry, d) in index.iter().zip(dims) {
@@ -303,8 +331,11 @@ impl<'a> Lower<'a> {
             }
             Op::Load { .. } if !sc.nest => self.compute(sc, inst, result, &[], None)?,
             other => {
-                return Err(Diagnostic::new(inst.at, format!("{} cannot be used inside a combine function", describe(other)))
-                    .help("a combine function may use arithmetic, comparisons and `select` on its arguments"));
+                return Err(Diagnostic::new(
+                    inst.at,
+                    format!("{} cannot be used inside a combine function", describe(other)),
+                )
+                .help("a combine function may use arithmetic, comparisons and `select` on its arguments"));
             }
         };
         if let Some(name) = &self.src.values[result.index()].name

@@ -295,11 +295,13 @@ impl<'a> Lower<'a> {
 
     /// Moves the yields of a region to their buffers, all reading what was there before.
     fn hand_out(&mut self, dests: &[(ValueId, Dest)]) -> Res<()> {
-        let settled = |this: &Self, v: ValueId, b: BufferId| matches!(this.defs[v.index()], Some(Def::Buffer(x)) if x == b);
+        let settled =
+            |this: &Self, v: ValueId, b: BufferId| matches!(this.defs[v.index()], Some(Def::Buffer(x)) if x == b);
         let mut todo: Vec<(ValueId, BufferId)> = dests.iter().map(|(v, d)| (*v, d.buffer)).collect();
         todo.retain(|(v, b)| !self.is_scalar(*v) && !settled(self, *v, *b));
         while !todo.is_empty() {
-            let free = (0..todo.len()).find(|&k| (0..todo.len()).all(|j| j == k || !self.depends(todo[j].0, todo[k].1)));
+            let free =
+                (0..todo.len()).find(|&k| (0..todo.len()).all(|j| j == k || !self.depends(todo[j].0, todo[k].1)));
             let (v, b) = todo.remove(free.unwrap_or(0));
             if free.is_some() {
                 self.materialise_into(v, b)?;
@@ -328,7 +330,6 @@ impl<'a> Lower<'a> {
             Some(Def::Scalar(_)) | None => false,
         }
     }
-
 }
 
 fn dests(yields: &[ValueId], buffers: &[BufferId], params: Option<&[ValueId]>) -> Vec<(ValueId, Dest)> {

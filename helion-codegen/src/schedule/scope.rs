@@ -102,7 +102,8 @@ impl Lower<'_> {
     }
 
     fn place_in_header(&self, key: &Key) -> bool {
-        !matches!(key.0, Op::Random { .. }) && key.1.iter().all(|a| self.header_vals.contains(a) || self.known.contains_key(a))
+        !matches!(key.0, Op::Random { .. })
+            && key.1.iter().all(|a| self.header_vals.contains(a) || self.known.contains_key(a))
     }
 
     fn emit_header(&mut self, key: Key, dtype: DType, at: Loc) -> Val {
@@ -130,10 +131,13 @@ impl Lower<'_> {
         match (op, ka, kb) {
             (BinaryOp::Add, Some(0), _) | (BinaryOp::Mul, Some(1), _) => Some(b),
             (BinaryOp::Add | BinaryOp::Sub, _, Some(0)) | (BinaryOp::Mul | BinaryOp::Div, _, Some(1)) => Some(a),
-            (BinaryOp::Rem, _, Some(1)) | (BinaryOp::Mul, _, Some(0)) | (BinaryOp::Mul, Some(0), _) => Some(self.index(0)),
+            (BinaryOp::Rem, _, Some(1)) | (BinaryOp::Mul, _, Some(0)) | (BinaryOp::Mul, Some(0), _) => {
+                Some(self.index(0))
+            }
             (BinaryOp::Min | BinaryOp::Max, _, _) if a == b => Some(a),
             (_, Some(x), Some(y)) if !op.rule().result(DType::I64).eq(&DType::Bool) => {
-                let r = helion_ir::eval::binary(*op, Literal::from_i64(DType::I64, x), Literal::from_i64(DType::I64, y));
+                let r =
+                    helion_ir::eval::binary(*op, Literal::from_i64(DType::I64, x), Literal::from_i64(DType::I64, y));
                 Some(self.literal(r))
             }
             _ => None,

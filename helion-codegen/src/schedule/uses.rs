@@ -26,8 +26,7 @@ impl Uses {
     /// Collects the uses of a function.
     pub fn of(func: &Function) -> Uses {
         let n = func.values.len();
-        let mut uses =
-            Uses { count: vec![0; n], last: vec![0; n], nested: vec![false; n], depth: vec![0; n], next: 0 };
+        let mut uses = Uses { count: vec![0; n], last: vec![0; n], nested: vec![false; n], depth: vec![0; n], next: 0 };
         for inst in &func.header {
             uses.inst(func, inst, 0);
         }
