@@ -32,6 +32,7 @@
 //! What a loop changes is passed in and out: see [`Op::For`].
 
 mod builder;
+mod dims;
 mod infer;
 pub mod interp;
 mod parse;
@@ -39,5 +40,7 @@ mod print;
 mod types;
 mod verify;
 
+pub use builder::Builder;
+pub use infer::{Types, infer};
 pub use types::*;
 pub use verify::{Verified, verify};

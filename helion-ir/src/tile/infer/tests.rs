@@ -1,0 +1,1 @@
+//! Exact messages: see below.
