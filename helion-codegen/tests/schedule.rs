@@ -2,6 +2,7 @@
 //! interpreter, compared with plain Rust. Also the shape of what comes out: how many nests, which buffers.
 
 use helion_codegen::schedule::schedule;
+use helion_ir::Loc;
 use helion_ir::args::{Arg, Args, TensorArg};
 use helion_ir::config::Config;
 use helion_ir::dtype::{DType, Literal};
@@ -9,7 +10,6 @@ use helion_ir::elementwise::{BinaryOp, UnaryOp};
 use helion_ir::loops;
 use helion_ir::target::Target;
 use helion_ir::tile::{Builder, Dim, Index, Layout, Op, ReduceOp, TileId, Type, ValueId, Verified, verify};
-use helion_ir::Loc;
 
 const AT: Loc = Loc::UNKNOWN;
 
