@@ -4,6 +4,12 @@ pub mod alloc;
 mod device;
 mod extent;
 pub mod launch;
+#[cfg(feature = "ndarray")]
+mod ndarray;
+pub mod pool;
+#[cfg(feature = "safetensors")]
+mod safetensors;
+mod show;
 mod storage;
 mod tensor;
 mod views;
@@ -11,3 +17,5 @@ mod views;
 pub use device::Device;
 pub use launch::Launch;
 pub use tensor::{RawView, Tensor};
+#[cfg(feature = "safetensors")]
+pub use safetensors::SafeTensors;

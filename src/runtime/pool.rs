@@ -1,0 +1,305 @@
+//! Worker threads that share the grid of one launch.
+//!
+//! In: a number of workers and a function of the worker's number. The caller is worker 0; the others
+//! are threads that live as long as the process, spin for some tens of microseconds after each job, then
+//! park. Out: after [`run`] returns, every worker has returned from the function.
+//!
+//! One job runs at a time. A call made while another thread's job runs, or from within a job, runs on
+//! the calling thread alone, so calls nested in any way cannot wait for each other. A panic in a worker is
+//! carried to the caller after all workers are done.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// The most workers of one launch, the caller included.
+pub const MAX_WORKERS: usize = 1024;
+/// How long an idle worker looks for work before it parks.
+const SPIN: Duration = Duration::from_micros(50);
+/// Bits of the epoch word that hold the number of workers.
+const COUNT_BITS: u32 = 16;
+
+thread_local! {
+    /// Whether this thread is inside a job.
+    static BUSY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is running a part of a job; then [`run`] will not use other threads.
+pub fn inside() -> bool {
+    BUSY.get()
+}
+
+/// A function of a worker's number, as two words.
+type Call = unsafe fn(*const (), usize);
+
+/// One cache line of its own, so that spinning workers do not disturb the caller's writes.
+#[repr(align(128))]
+struct Padded<V>(V);
+
+/// What all workers look at.
+struct Pool {
+    /// Which job this is, and in the low bits for how many workers; changes when a job starts.
+    epoch: Padded<AtomicU64>,
+    /// Workers that have finished the job.
+    done: Padded<AtomicUsize>,
+    call: AtomicPtr<()>,
+    data: AtomicPtr<()>,
+    /// Held by the thread whose job runs.
+    taken: AtomicBool,
+    /// Whether `panic` holds something.
+    panicked: AtomicBool,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    /// Started workers by number, from 1 on; never removed. Added to by the thread that holds `taken`.
+    workers: [AtomicPtr<Worker>; MAX_WORKERS],
+    started: AtomicUsize,
+}
+
+/// One worker thread.
+struct Worker {
+    parked: Padded<AtomicBool>,
+    thread: OnceLock<Thread>,
+}
+
+fn pool() -> &'static Pool {
+    static POOL: Pool = Pool {
+        epoch: Padded(AtomicU64::new(0)),
+        done: Padded(AtomicUsize::new(0)),
+        call: AtomicPtr::new(std::ptr::null_mut()),
+        data: AtomicPtr::new(std::ptr::null_mut()),
+        taken: AtomicBool::new(false),
+        panicked: AtomicBool::new(false),
+        panic: Mutex::new(None),
+        workers: [const { AtomicPtr::new(std::ptr::null_mut()) }; MAX_WORKERS],
+        started: AtomicUsize::new(0),
+    };
+    &POOL
+}
+
+/// Runs `f(worker, workers)` on up to `workers` threads and waits for all of them. `f` is told how many
+/// there really are; it is called once per worker.
+///
+/// # Panics
+/// When `f` does, after all workers are done.
+pub fn run<F: Fn(usize, usize) + Sync>(workers: usize, f: F) {
+    let workers = workers.min(MAX_WORKERS);
+    if workers <= 1 || inside() || pool().taken.swap(true, Ordering::Acquire) {
+        return f(0, 1);
+    }
+    let workers = pool().start(workers);
+    let g = |w: usize| f(w, workers);
+    /// # Safety
+    /// `data` must point to a live `G`.
+    unsafe fn call<G: Fn(usize)>(data: *const (), worker: usize) {
+        // SAFETY: promised by the caller.
+        unsafe { (*data.cast::<G>())(worker) }
+    }
+    fn of<G: Fn(usize)>(_: &G) -> Call {
+        call::<G>
+    }
+    // SAFETY: `share` returns after all workers have left `g`, which lives until then.
+    let panic = unsafe { pool().share(of(&g), (&raw const g).cast(), workers) };
+    pool().taken.store(false, Ordering::Release);
+    if let Some(p) = panic {
+        resume_unwind(p);
+    }
+}
+
+impl Pool {
+    /// Makes sure that workers `1..n` exist; returns how many there are, with the caller, up to `n`.
+    fn start(&'static self, n: usize) -> usize {
+        for number in self.started.load(Ordering::Relaxed) + 1..n {
+            let worker: &'static Worker =
+                Box::leak(Box::new(Worker { parked: Padded(AtomicBool::new(false)), thread: OnceLock::new() }));
+            let seen = self.epoch.0.load(Ordering::Relaxed);
+            let name = format!("helion-{number}");
+            let thread = std::thread::Builder::new().name(name).spawn(move || self.work(worker, number, seen));
+            // Without another thread the work is shared by those there are.
+            let Ok(thread) = thread else { break };
+            // Set before the worker can be found.
+            let _ = worker.thread.set(thread.thread().clone());
+            self.workers[number].store(std::ptr::from_ref(worker).cast_mut(), Ordering::Relaxed);
+            self.started.store(number, Ordering::Relaxed);
+        }
+        n.min(self.started.load(Ordering::Relaxed) + 1)
+    }
+
+    /// Hands a job to workers `1..n`, does the part of worker 0, and waits for all.
+    ///
+    /// # Safety
+    /// `call` may be called with `data` from any thread until this returns.
+    unsafe fn share(&self, call: Call, data: *const (), n: usize) -> Option<Box<dyn Any + Send>> {
+        self.call.store(call as *mut (), Ordering::Relaxed);
+        self.data.store(data.cast_mut(), Ordering::Relaxed);
+        self.done.0.store(0, Ordering::Relaxed);
+        let epoch = self.epoch.0.load(Ordering::Relaxed) >> COUNT_BITS;
+        // Sequentially consistent with `parked`: either the worker sees the epoch, or we see it parked.
+        self.epoch.0.store(epoch.wrapping_add(1) << COUNT_BITS | n as u64, Ordering::SeqCst);
+        self.wake(n);
+        BUSY.set(true);
+        // SAFETY: promised by the caller.
+        let mine = catch_unwind(AssertUnwindSafe(|| unsafe { call(data, 0) }));
+        BUSY.set(false);
+        wait(|| self.done.0.load(Ordering::Acquire) == n - 1, None);
+        let theirs = if self.panicked.load(Ordering::Relaxed) { self.take_panic() } else { None };
+        mine.err().or(theirs)
+    }
+
+    fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
+        self.panicked.store(false, Ordering::Relaxed);
+        self.panic.lock().unwrap_or_else(|e| e.into_inner()).take()
+    }
+
+    fn wake(&self, n: usize) {
+        for w in &self.workers[1..n] {
+            // SAFETY: workers `1..=started` are stored by holders of `taken`, as we are, and never freed.
+            let Some(w) = (unsafe { w.load(Ordering::Relaxed).as_ref() }) else { continue };
+            if w.parked.0.load(Ordering::SeqCst) && w.parked.0.swap(false, Ordering::SeqCst) {
+                if let Some(t) = w.thread.get() {
+                    t.unpark();
+                }
+            }
+        }
+    }
+
+    /// The life of worker `number`, which has seen every epoch up to `seen`.
+    fn work(&self, worker: &Worker, number: usize, mut seen: u64) {
+        BUSY.set(true);
+        let mut spin = true;
+        loop {
+            let fresh = || self.epoch.0.load(Ordering::SeqCst) != seen;
+            if !(spin && wait(fresh, Some(SPIN))) {
+                // A late wake-up for an earlier job may have cleared the flag: set it again each time.
+                while !fresh() {
+                    worker.parked.0.store(true, Ordering::SeqCst);
+                    if !fresh() {
+                        std::thread::park();
+                    }
+                }
+                worker.parked.0.store(false, Ordering::SeqCst);
+            }
+            seen = self.epoch.0.load(Ordering::Acquire);
+            // Not for us: the job's words may already be those of the next one, and we are not needed.
+            spin = number < (seen & ((1 << COUNT_BITS) - 1)) as usize;
+            if !spin {
+                continue;
+            }
+            let (call, data) = (self.call.load(Ordering::Relaxed), self.data.load(Ordering::Relaxed));
+            // SAFETY: stored by `share` from a `Call` before the epoch that we read; `share` waits for us.
+            let call = unsafe { std::mem::transmute::<*mut (), Call>(call) };
+            // SAFETY: as above.
+            if let Err(p) = catch_unwind(AssertUnwindSafe(|| unsafe { call(data, number) })) {
+                self.panic.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(p);
+                self.panicked.store(true, Ordering::Relaxed);
+            }
+            self.done.0.fetch_add(1, Ordering::Release);
+        }
+    }
+}
+
+/// Waits until something holds. With a limit gives up after it; without one starts to let other threads
+/// of the machine run after a while.
+fn wait(holds: impl Fn() -> bool, limit: Option<Duration>) -> bool {
+    // Most waits are short: look at the clock only after some hundred nanoseconds.
+    for _ in 0..64 {
+        if holds() {
+            return true;
+        }
+        std::hint::spin_loop();
+    }
+    let start = Instant::now();
+    loop {
+        for _ in 0..32 {
+            if holds() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        match limit {
+            Some(limit) if start.elapsed() > limit => return false,
+            Some(_) => {}
+            None => {
+                if start.elapsed() > SPIN {
+                    std::thread::yield_now();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_worker_is_called_once() {
+        for n in [1, 2, 3, 7, 16] {
+            let hits: Vec<AtomicUsize> = (0..n).map(|_| AtomicUsize::new(0)).collect();
+            let told = AtomicUsize::new(0);
+            run(n, |w, of| {
+                hits[w].fetch_add(1, Ordering::Relaxed);
+                told.store(of, Ordering::Relaxed);
+            });
+            let told = told.into_inner();
+            assert!((1..=n).contains(&told));
+            for (w, h) in hits.iter().enumerate() {
+                assert_eq!(h.load(Ordering::Relaxed), usize::from(w < told));
+            }
+        }
+    }
+
+    #[test]
+    fn many_callers_and_nested_calls_finish() {
+        let total = AtomicUsize::new(0);
+        std::thread::scope(|s| {
+            for _ in 0..8 {
+                s.spawn(|| {
+                    for i in 0..500 {
+                        run(1 + i % 5, |w, _| {
+                            if w == 0 {
+                                run(4, |w, of| {
+                                    assert!(w < of);
+                                    total.fetch_add(usize::from(w == 0), Ordering::Relaxed);
+                                });
+                            }
+                        });
+                        if i % 100 == 0 {
+                            std::thread::sleep(Duration::from_micros(200));
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(total.into_inner(), 8 * 500);
+    }
+
+    #[test]
+    fn panics_reach_the_caller_and_the_pool_survives() {
+        for bad in 0..3 {
+            let r = catch_unwind(AssertUnwindSafe(|| {
+                run(3, |w, of| assert!(w != bad.min(of - 1), "worker {w} fails"));
+            }));
+            assert!(r.is_err());
+        }
+        let n = AtomicUsize::new(0);
+        run(3, |_, _| {
+            n.fetch_add(1, Ordering::Relaxed);
+        });
+        assert!(n.into_inner() >= 1);
+    }
+
+    #[test]
+    fn parked_workers_wake() {
+        for _ in 0..20 {
+            let n = AtomicUsize::new(0);
+            run(2, |_, _| {
+                n.fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(n.into_inner() >= 1);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
