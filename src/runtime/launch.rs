@@ -188,6 +188,14 @@ impl Launch {
         self.state().fail(error);
     }
 
+    /// The first mistake made while capturing, if any.
+    ///
+    /// # Errors
+    /// That mistake.
+    pub fn check(&mut self) -> Result<()> {
+        self.state().check()
+    }
+
     /// The name of a symbol handed out by this launch.
     pub fn size_name(&self, symbol: SymbolId) -> String {
         self.state.as_ref().and_then(|s| s.symbol_name(symbol.index())).unwrap_or_default()

@@ -122,13 +122,11 @@ impl SafeTensors {
         let mut tensors = BTreeMap::new();
         for (name, view) in file.tensors() {
             let data = view.data();
-            let entry = Entry {
-                dtype: view.dtype(),
-                dims: view.shape().to_vec(),
-                start: NonNull::from(data).cast(),
-                bytes: data.len(),
-            };
-            tensors.insert(name, entry);
+            // From `start` rather than from `data`: a sole owner may write through it later.
+            let offset = data.as_ptr() as usize - bytes.as_ptr() as usize;
+            // SAFETY: `data` is a part of `bytes`.
+            let start = unsafe { start.add(offset) };
+            tensors.insert(name, Entry { dtype: view.dtype(), dims: view.shape().to_vec(), start, bytes: data.len() });
         }
         Ok(SafeTensors { origin, storage, tensors })
     }
