@@ -48,8 +48,14 @@ fn nothing_outside_is_touched() {
         t.as_mut_slice().unwrap().iter_mut().enumerate().for_each(|(i, v)| *v = i as f32);
         assert_eq!(t.as_ptr(), at, "a sole owner writes in place");
         let views = [
-            t.clone(), t.flip(0).unwrap(), t.flip(1).unwrap(), t.slice(0, 5..7).unwrap(), t.slice(1, 50..).unwrap(),
-            t.step_by(1, 13).unwrap(), t.narrow(0, 37, 0).unwrap(), t.step_by(0, usize::MAX).unwrap(),
+            t.clone(),
+            t.flip(0).unwrap(),
+            t.flip(1).unwrap(),
+            t.slice(0, 5..7).unwrap(),
+            t.slice(1, 50..).unwrap(),
+            t.step_by(1, 13).unwrap(),
+            t.narrow(0, 37, 0).unwrap(),
+            t.step_by(0, usize::MAX).unwrap(),
         ];
         for v in views {
             for w in [v.contiguous(), v.t().contiguous().t()] {
@@ -84,7 +90,10 @@ fn views_have_the_right_elements() {
     let e = t.select(0, 0).unwrap().unsqueeze(0).unwrap().expand([5, 3, 4]).unwrap();
     assert_eq!(e.reshape([5, 2, 6]).err().map(|_| ()), None);
     assert_eq!(e.reshape([5, 12]).unwrap().get([4, 11]), Some(23));
-    assert_eq!(Tensor::<i32, 0>::from_slice([], &[5]).unwrap().unsqueeze(0).unwrap().expand([3]).unwrap().to_vec().unwrap(), [5; 3]);
+    assert_eq!(
+        Tensor::<i32, 0>::from_slice([], &[5]).unwrap().unsqueeze(0).unwrap().expand([3]).unwrap().to_vec().unwrap(),
+        [5; 3]
+    );
 }
 
 #[test]
@@ -111,9 +120,17 @@ fn tensors_that_cannot_be_made_say_so_when_used() {
     let t = Tensor::<f32, 2>::zeros([usize::MAX, 3]);
     assert_eq!(t.dims(), [usize::MAX, 3]);
     for e in [
-        t.check().err(), t.to_vec().err(), t.as_slice().err().map(|e| e.clone()), t.clone().as_mut_slice().err().map(|e| e.clone()),
-        t.t().to_vec().err(), t.copy().check().err(), t.contiguous().check().err(), t.raw().err().map(|e| e.clone()),
-        t.clone().raw_mut().err().map(|e| e.clone()), t.clone().set([0, 0], 1.0).err(), t.slice(0, 0..2).unwrap().to_vec().err(),
+        t.check().err(),
+        t.to_vec().err(),
+        t.as_slice().err().map(|e| e.clone()),
+        t.clone().as_mut_slice().err().map(|e| e.clone()),
+        t.t().to_vec().err(),
+        t.copy().check().err(),
+        t.contiguous().check().err(),
+        t.raw().err().map(|e| e.clone()),
+        t.clone().raw_mut().err().map(|e| e.clone()),
+        t.clone().set([0, 0], 1.0).err(),
+        t.slice(0, 0..2).unwrap().to_vec().err(),
     ] {
         assert!(matches!(e.unwrap().kind(), ErrorKind::Shape(m) if m.contains("does not fit")));
     }

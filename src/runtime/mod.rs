@@ -16,6 +16,6 @@ mod views;
 
 pub use device::Device;
 pub use launch::Launch;
-pub use tensor::{RawView, Tensor};
 #[cfg(feature = "safetensors")]
 pub use safetensors::SafeTensors;
+pub use tensor::{RawView, Tensor};

@@ -3,7 +3,7 @@
 use super::tensor::Tensor;
 use crate::error::{Error, Result};
 use crate::lang::Elem;
-use ::ndarray::{Array, ArrayView, Dim, Dimension, Ix, IntoDimension, ShapeBuilder};
+use ::ndarray::{Array, ArrayView, Dim, Dimension, IntoDimension, Ix, ShapeBuilder};
 use std::ptr::NonNull;
 
 impl<T: Elem, const R: usize> Tensor<T, R> {
@@ -55,7 +55,8 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
         dims.copy_from_slice(array.shape());
         strides.copy_from_slice(array.strides());
         let small = array.len() * size_of::<T>() < super::alloc::HUGE;
-        let Some(ptr) = NonNull::new(array.as_ptr().cast_mut()).filter(|p| !small && p.as_ptr() as usize % 64 == 0) else {
+        let Some(ptr) = NonNull::new(array.as_ptr().cast_mut()).filter(|p| !small && p.as_ptr() as usize % 64 == 0)
+        else {
             let elements: Vec<T> = array.iter().copied().collect();
             return Self::from_vec(dims, elements);
         };

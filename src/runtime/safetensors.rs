@@ -10,8 +10,8 @@ use super::storage::Storage;
 use super::tensor::Tensor;
 use crate::error::{Error, Result};
 use crate::lang::Elem;
-use helion_ir::dtype::DType;
 use ::safetensors::Dtype;
+use helion_ir::dtype::DType;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -264,11 +264,20 @@ mod tests {
 
     #[test]
     fn hostile_files_are_errors() {
-        let h = |dtype: &str, shape: &str, offsets: &str| format!(r#"{{"x":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#);
+        let h = |dtype: &str, shape: &str, offsets: &str| {
+            format!(r#"{{"x":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#)
+        };
         let good = floats(0);
         let mut corpus = vec![
-            vec![], vec![0; 7], vec![0; 8], vec![0xff; 64], u64::MAX.to_le_bytes().to_vec(),
-            file("{", 0, &[]), file("[]", 0, &[]), file("{}", 0, &[1]), file("\u{0}{}", 0, &[]),
+            vec![],
+            vec![0; 7],
+            vec![0; 8],
+            vec![0xff; 64],
+            u64::MAX.to_le_bytes().to_vec(),
+            file("{", 0, &[]),
+            file("[]", 0, &[]),
+            file("{}", 0, &[1]),
+            file("\u{0}{}", 0, &[]),
             file(&h("F32", "[2,3]", "[0,20]"), 0, &[0; 20]),
             file(&h("F32", "[2,3]", "[0,24]"), 0, &[0; 20]),
             file(&h("F32", "[2,3]", "[24,0]"), 0, &[0; 24]),
@@ -278,7 +287,11 @@ mod tests {
             file(&h("F32", "[-1]", "[0,4]"), 0, &[0; 4]),
             file(&h("F99", "[1]", "[0,4]"), 0, &[0; 4]),
             file(&h("F32", "[1]", "[0,18446744073709551615]"), 0, &[0; 4]),
-            file(r#"{"x":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"y":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}"#, 0, &[0; 3]),
+            file(
+                r#"{"x":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"y":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}"#,
+                0,
+                &[0; 3],
+            ),
         ];
         corpus.extend((0..good.len()).map(|n| good[..n].to_vec()));
         for bytes in corpus {

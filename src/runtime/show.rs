@@ -26,9 +26,16 @@ impl<T: Elem, const R: usize> fmt::Display for Tensor<T, R> {
         let width = cells.iter().map(|c| c.chars().count()).max().unwrap_or(0);
         let mut cells = cells.into_iter();
         let mut out = String::new();
-        brackets(&self.dims(), short, 0, 0, &mut |s| {
-            let _ = write!(s, "{:>width$}", cells.next().unwrap_or_default());
-        }, &mut out);
+        brackets(
+            &self.dims(),
+            short,
+            0,
+            0,
+            &mut |s| {
+                let _ = write!(s, "{:>width$}", cells.next().unwrap_or_default());
+            },
+            &mut out,
+        );
         f.write_str(&out)
     }
 }
@@ -46,7 +53,13 @@ fn shown(d: usize, short: bool) -> impl Iterator<Item = usize> {
     (0..head).chain(tail..d)
 }
 
-fn walk<T: Elem, const R: usize>(t: &Tensor<T, R>, short: bool, axis: usize, index: &mut [usize; R], put: &mut impl FnMut(String)) {
+fn walk<T: Elem, const R: usize>(
+    t: &Tensor<T, R>,
+    short: bool,
+    axis: usize,
+    index: &mut [usize; R],
+    put: &mut impl FnMut(String),
+) {
     if axis == R {
         put(t.get(*index).map(cell).unwrap_or_default());
         return;
@@ -76,7 +89,14 @@ fn cell<T: Elem>(v: T) -> String {
     }
 }
 
-fn brackets(dims: &[usize], short: bool, axis: usize, depth: usize, element: &mut impl FnMut(&mut String), out: &mut String) {
+fn brackets(
+    dims: &[usize],
+    short: bool,
+    axis: usize,
+    depth: usize,
+    element: &mut impl FnMut(&mut String),
+    out: &mut String,
+) {
     let Some((&d, rest)) = dims.get(axis).map(|d| (d, &dims[axis + 1..])) else { return element(out) };
     out.push('[');
     let cut = short && d > LONG;
@@ -113,7 +133,12 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
 
     /// The first index at which [`allclose`](Self::allclose) fails, with both elements; for tensors of
     /// different shape, or that could not be made, index 0 with NaN.
-    pub fn first_difference(&self, other: &Tensor<T, R>, relative: f64, absolute: f64) -> Option<([usize; R], f64, f64)> {
+    pub fn first_difference(
+        &self,
+        other: &Tensor<T, R>,
+        relative: f64,
+        absolute: f64,
+    ) -> Option<([usize; R], f64, f64)> {
         if self.dims() != other.dims() || self.check().is_err() || other.check().is_err() {
             return Some(([0; R], f64::NAN, f64::NAN));
         }
@@ -131,7 +156,9 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
 
 /// Whether two numbers are close in the sense of [`Tensor::allclose`].
 pub(super) fn close(a: f64, b: f64, relative: f64, absolute: f64) -> bool {
-    a == b || (a.is_nan() && b.is_nan()) || (a.is_finite() && b.is_finite() && (a - b).abs() <= absolute + relative * b.abs())
+    a == b
+        || (a.is_nan() && b.is_nan())
+        || (a.is_finite() && b.is_finite() && (a - b).abs() <= absolute + relative * b.abs())
 }
 
 /// Same shape and equal elements (`NaN` differs from itself).
