@@ -17,7 +17,8 @@ pub fn remove_dead(func: &mut Function) {
         sweep(&mut func.body, &live);
         func.header.retain(|i| live.keeps(i));
         if size(&func.body) + func.header.len() == before {
-            return renumber_buffers(func, &live);
+            renumber_buffers(func, &live);
+            return renumber_values(func);
         }
     }
 }
@@ -189,6 +190,71 @@ fn rename(stmts: &mut [Stmt], map: &[BufferId]) {
                 mem(&mut c.lhs.mem);
                 mem(&mut c.rhs.mem);
                 c.acc = map[c.acc.index()];
+            }
+        }
+    }
+}
+
+/// Numbers values in the order they are made, leaving out those that are gone.
+fn renumber_values(func: &mut Function) {
+    let mut map: Vec<Option<Val>> = vec![None; func.values.len()];
+    let mut next = 0;
+    each_value(func, &mut |v| {
+        let new = map[v.index()].get_or_insert_with(|| {
+            next += 1;
+            Val(next - 1)
+        });
+        *v = *new;
+    });
+    let mut kept: Vec<(Val, usize)> = map.iter().enumerate().filter_map(|(old, new)| new.map(|n| (n, old))).collect();
+    kept.sort();
+    func.values = kept.into_iter().map(|(_, old)| func.values[old].clone()).collect();
+}
+
+/// Visits every mention of a value: header, buffers, grid, body.
+fn each_value(func: &mut Function, f: &mut impl FnMut(&mut Val)) {
+    func.header.iter_mut().for_each(|i| inst_values(i, f));
+    func.buffers.iter_mut().flat_map(|b| &mut b.dims).for_each(&mut *f);
+    for axis in &mut func.grid {
+        f(&mut axis.count);
+        f(&mut axis.index);
+    }
+    stmt_values(&mut func.body, f);
+}
+
+fn inst_values(inst: &mut Inst, f: &mut impl FnMut(&mut Val)) {
+    inst.args.iter_mut().for_each(&mut *f);
+    inst.result.iter_mut().for_each(f);
+}
+
+fn stmt_values(stmts: &mut [Stmt], f: &mut impl FnMut(&mut Val)) {
+    for s in stmts {
+        match s {
+            Stmt::Inst(i) => inst_values(i, f),
+            Stmt::For { var, begin, end, step, body } => {
+                [begin, end, step, var].into_iter().for_each(&mut *f);
+                stmt_values(body, f);
+            }
+            Stmt::While { cond, test, body } => {
+                stmt_values(cond, f);
+                f(test);
+                stmt_values(body, f);
+            }
+            Stmt::If { cond, then, other } => {
+                f(cond);
+                stmt_values(then, f);
+                stmt_values(other, f);
+            }
+            Stmt::Nest(n) => {
+                n.axes.iter_mut().for_each(|a| [&mut a.extent, &mut a.var].into_iter().for_each(&mut *f));
+                n.carries.iter_mut().for_each(|c| [&mut c.init, &mut c.param].into_iter().for_each(&mut *f));
+                n.body.iter_mut().for_each(|i| inst_values(i, f));
+                n.carries.iter_mut().for_each(|c| [&mut c.next, &mut c.result].into_iter().for_each(&mut *f));
+                n.finals.iter_mut().for_each(|i| inst_values(i, f));
+            }
+            Stmt::Contract(c) => {
+                c.batch.iter_mut().chain([&mut c.m, &mut c.n, &mut c.k]).for_each(|e| f(&mut e.extent));
+                c.lhs.origin.iter_mut().chain(&mut c.rhs.origin).for_each(&mut *f);
             }
         }
     }
