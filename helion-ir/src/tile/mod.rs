@@ -37,6 +37,8 @@ mod infer;
 pub mod interp;
 mod parse;
 mod print;
+#[cfg(test)]
+mod samples;
 mod types;
 mod verify;
 
