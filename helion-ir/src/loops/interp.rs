@@ -62,6 +62,9 @@ pub fn run_with(
     m.grid()
 }
 
+/// What [`run_with`] says when it stops.
+const LIMIT: &str = "the limit of instructions is reached";
+
 /// The state of a launch.
 struct Machine<'a> {
     func: &'a Function,
@@ -92,6 +95,7 @@ impl Machine<'_> {
         let programs = counts.iter().try_fold(1u64, |n, c| n.checked_mul(*c));
         let programs = programs.filter(|n| *n < u64::from(u32::MAX)).ok_or("the grid is too large to interpret")?;
         self.memory.allocate(&|v| self.vals[v.index()] as i64)?;
+        self.steps = self.steps.checked_sub(self.memory.elements()).ok_or(LIMIT)?;
         for p in 0..programs {
             let mut rest = p;
             for (axis, count) in func.grid.iter().zip(&counts).rev() {
@@ -123,7 +127,7 @@ impl Machine<'_> {
     }
 
     fn spend(&mut self) -> Done {
-        self.steps = self.steps.checked_sub(1).ok_or("the limit of instructions is reached")?;
+        self.steps = self.steps.checked_sub(1).ok_or(LIMIT)?;
         Ok(())
     }
 

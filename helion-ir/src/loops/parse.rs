@@ -9,7 +9,7 @@ use crate::diag::Diagnostic;
 use crate::dtype::DType;
 use crate::elementwise::{BinaryOp, UnaryOp};
 use crate::text::{self, Cursor, Read, Values};
-use crate::tile::Dim;
+use crate::tile::{Dim, Shape};
 use smallvec::SmallVec;
 
 /// Reads one printed function.
@@ -52,11 +52,7 @@ impl Parser<'_> {
         self.config()?;
         self.func.symbols = text::symbol_list(&mut self.c)?;
         while self.c.eat_word("param") {
-            let symbols = &self.func.symbols;
-            let p = text::param(&mut self.c, |c| match c.sees("$") {
-                true => text::symbol(c, symbols).map(Dim::Symbol),
-                false => c.int("an extent").map(Dim::Const),
-            })?;
+            let p = text::param(self, |p| &mut p.c, Self::extents)?;
             self.func.params.push(p);
         }
         if self.c.eat_word("header") {
@@ -86,6 +82,17 @@ impl Parser<'_> {
         }
         self.c.expect("}")?;
         self.c.end()
+    }
+
+    /// Extents of a tensor parameter.
+    fn extents(&mut self) -> Read<Shape> {
+        let symbols = &self.func.symbols;
+        self.c.expect("[")?;
+        let dims = self.c.list("]", |c| match c.sees("$") {
+            true => text::symbol(c, symbols).map(Dim::Symbol),
+            false => c.int("an extent").map(Dim::Const),
+        });
+        Ok(dims?.into_iter().collect())
     }
 
     fn config(&mut self) -> Read<()> {

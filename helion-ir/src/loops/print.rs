@@ -1,8 +1,8 @@
 //! Loop IR to text, one instruction per line.
 //!
 //! In: any [`Function`], even one that does not verify. Out: text that [`super::parse`] reads back to an
-//! equal function, provided that every value is defined at most once and every access has enough
-//! operands to be written as one (the verifier demands both).
+//! equal function, provided that every value is defined at most once, every access has enough operands to be
+//! written as one, and the header has no access (the verifier demands all of that).
 
 use super::types::*;
 use crate::config::Slot;

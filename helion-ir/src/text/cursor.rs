@@ -205,14 +205,6 @@ impl<'a> Cursor<'a> {
         if *self.peek() == Tok::End { Ok(()) } else { Err(self.expected("the end of the text")) }
     }
 
-    /// Runs `f` one level deeper, within the limit.
-    pub fn nested<T>(&mut self, f: impl FnOnce(&mut Self) -> Read<T>) -> Read<T> {
-        self.deeper()?;
-        let out = f(self);
-        self.depth -= 1;
-        out
-    }
-
     /// Goes one level deeper; [`Cursor::shallower`] undoes it.
     pub fn deeper(&mut self) -> Read<()> {
         if self.depth >= MAX_DEPTH {

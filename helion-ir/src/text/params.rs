@@ -1,7 +1,7 @@
 //! What the heads of both IRs share: symbols and parameters.
 
 use super::{Cursor, Read, write};
-use crate::tile::{Dim, Layout, Param, ParamKind, Symbol, SymbolId};
+use crate::tile::{Dim, Layout, Param, ParamKind, Shape, Symbol, SymbolId};
 
 impl Layout {
     const ALL: [Layout; 3] = [Layout::Contiguous, Layout::LastUnit, Layout::Strided];
@@ -64,8 +64,13 @@ pub(crate) fn symbol_list(c: &mut Cursor<'_>) -> Read<Vec<Symbol>> {
     Ok(out)
 }
 
-/// Reads one parameter after the word `param`; `dim` reads an extent.
-pub(crate) fn param(c: &mut Cursor<'_>, mut dim: impl FnMut(&mut Cursor<'_>) -> Read<Dim>) -> Read<Param> {
+/// Reads one parameter after the word `param`, for a parser `p` that holds a cursor; `dims` reads `[extent, …]`.
+pub(crate) fn param<'t, P>(
+    p: &mut P,
+    cursor: impl Fn(&mut P) -> &mut Cursor<'t>,
+    dims: impl FnOnce(&mut P) -> Read<Shape>,
+) -> Read<Param> {
+    let c = cursor(p);
     let name = c.name("the name of a parameter")?;
     c.expect(":")?;
     if c.eat_word("scalar") {
@@ -77,8 +82,8 @@ pub(crate) fn param(c: &mut Cursor<'_>, mut dim: impl FnMut(&mut Cursor<'_>) -> 
         return Err(c.expected("`tensor`, `mut tensor` or `scalar`"));
     }
     let dtype = c.dtype()?;
-    c.expect("[")?;
-    let dims = c.list("]", &mut dim)?.into_iter().collect();
+    let dims = dims(p)?;
+    let c = cursor(p);
     let e = c.expected("`contiguous`, `last_unit` or `strided`");
     let layout = Layout::from_word(c.word("a layout")?).ok_or(e)?;
     Ok(Param { name, kind: ParamKind::Tensor { dtype, dims, mutable, layout }, at: c.position() })

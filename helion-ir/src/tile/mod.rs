@@ -44,5 +44,6 @@ mod verify;
 
 pub use builder::Builder;
 pub use infer::{Types, infer};
+pub use parse::parse;
 pub use types::*;
 pub use verify::{Verified, verify};

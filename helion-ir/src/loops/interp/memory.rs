@@ -8,7 +8,7 @@ use crate::loops::types::{Function, Mem, ParamId, ParamKind, Val};
 pub(super) const MANY: u32 = u32::MAX;
 
 /// The largest buffer the interpreter allocates, in elements.
-const MAX_BUFFER: u64 = 1 << 28;
+const MAX_BUFFER: u64 = 1 << 24;
 
 /// Who read and wrote an element last.
 #[derive(Clone, Copy, Default)]
@@ -78,6 +78,11 @@ impl<'a> Memory<'a> {
             self.buffers.push(Buffer { dims, data: vec![0; n], shadow: vec![Shadow::default(); n] });
         }
         Ok(())
+    }
+
+    /// How many elements the buffers have.
+    pub fn elements(&self) -> u64 {
+        self.buffers.iter().map(|b| b.data.len() as u64).sum()
     }
 
     /// Starts a program instance; every buffer becomes undefined.

@@ -122,10 +122,7 @@ impl Machine<'_> {
 
     /// One matrix product: reads both operands, then writes every element of the result.
     fn product(&mut self, c: &Contract, batch: &[u64], [m, n, k]: [u64; 3]) -> Done {
-        self.steps = self
-            .steps
-            .checked_sub(m.saturating_mul(n).saturating_mul(k))
-            .ok_or("the limit of instructions is reached")?;
+        self.steps = self.steps.checked_sub(m.saturating_mul(n).saturating_mul(k)).ok_or(super::LIMIT)?;
         if m == 0 || n == 0 {
             return Ok(());
         }

@@ -1,0 +1,114 @@
+//! A small deterministic generator of random choices.
+
+/// SplitMix64.
+pub struct Rng(pub u64);
+
+impl Rng {
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    /// A number below `n` (which is not 0).
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.bits() % n as u64) as usize
+    }
+    /// True once in `n` times.
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+    /// One of several.
+    pub fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())].clone()
+    }
+    /// Up to `n` items.
+    pub fn several<T, C: FromIterator<T>>(&mut self, n: usize, mut item: impl FnMut(&mut Self) -> T) -> C {
+        let n = self.below(n + 1);
+        (0..n).map(|_| item(self)).collect()
+    }
+}
+
+/// Changes a text at one to four places: characters, words and lines are dropped, doubled, swapped or replaced.
+pub fn mutate(rng: &mut Rng, text: &str) -> String {
+    const PIECES: &[&str] = &[
+        "%",
+        "%0",
+        "%1",
+        "%99999999999",
+        "%7.x",
+        "(",
+        ")",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "=",
+        "\"",
+        "@",
+        "@a:1:2",
+        "..",
+        "\\",
+        ";",
+        "$",
+        "#",
+        "&",
+        "_",
+        "-",
+        "0x",
+        "1e999",
+        "18446744073709551615",
+        "18446744073709551616",
+        "nan",
+        "inf",
+        "true",
+        "i64",
+        "f32",
+        "bool",
+        "f8e4m3",
+        "const i64 -1",
+        "if %1 {",
+        "for",
+        "nest {",
+        "contract",
+        "where",
+        "else",
+        "take",
+        "yield",
+        "header {",
+        "unused %3: f32",
+        "é",
+        "\u{0}",
+        "\n",
+        "reduce",
+        "expr(0)",
+        "min(",
+        "(reduce)",
+        "step",
+    ];
+    let mut chars: Vec<char> = text.chars().collect();
+    for _ in 0..=rng.below(4) {
+        let at = rng.below(chars.len() + 1);
+        let len = rng.pick(&[1, 1, 1, 2, 5, 20, 80]).min(chars.len() - at);
+        let to = rng.below(chars.len() + 1);
+        match rng.below(5) {
+            0 => drop(chars.drain(at..at + len)),
+            1 => {
+                let copy: Vec<char> = chars[at..at + len].to_vec();
+                chars.splice(to..to, copy);
+            }
+            2 => {
+                let moved: Vec<char> = chars.drain(at..at + len).collect();
+                let to = to.min(chars.len());
+                chars.splice(to..to, moved);
+            }
+            3 => drop(chars.splice(at..at, rng.pick(PIECES).chars())),
+            _ => drop(chars.splice(at..at + len, rng.pick(PIECES).chars())),
+        }
+    }
+    chars.into_iter().collect()
+}
