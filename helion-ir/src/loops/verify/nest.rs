@@ -74,8 +74,8 @@ impl Verifier<'_> {
         let what = format!("carry {}", self.show(c.param));
         self.used(c.next, at, &what);
         if c.next != c.param && !self.scope[body.min(self.scope.len())..].contains(&c.next) {
-            let text = self.show(c.next);
-            self.error(at, format!("{what}: its next value {text} must be defined in the body, or be {what} itself"));
+            let (param, next) = (self.show(c.param), self.show(c.next));
+            self.error(at, format!("{what}: its next value {next} must be defined in the body, or be {param} itself"));
         }
         let types = [c.param, c.init, c.next, c.result].map(|v| self.ty(v));
         if let [Some(p), Some(i), Some(n), Some(r)] = types
