@@ -14,7 +14,7 @@
 //! | `log2` | 1.97 |
 //! | `tanh` | 1.34 |
 //! | `sigmoid` | 2.1 |
-//! | `erf` | 1.1 |
+//! | `erf` | 1.16 |
 //! | `rsqrt` | 1.48 |
 //!
 //! Results are right at the ends of the range too: infinities, NaN, signed zeros, denormal arguments
