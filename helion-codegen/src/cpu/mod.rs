@@ -16,6 +16,7 @@ mod runtime;
 #[cfg(test)]
 mod tests;
 pub mod vector;
+mod vectorise;
 
 pub use host::host_target;
 pub use jit::Effort;

@@ -16,7 +16,6 @@ enum Entry {
 
 impl Programs {
     /// The index of a precompiled function.
-    #[allow(dead_code)]
     pub(super) fn helper(&mut self, name: &'static str, address: usize) -> u32 {
         let found = self.list.iter().position(|e| match e {
             Entry::Helper { address: a, .. } => *a == address,
@@ -25,6 +24,11 @@ impl Programs {
             self.list.push(Entry::Helper { name, address });
             self.list.len() - 1
         }) as u32
+    }
+
+    /// The index of a vector program, compiled; `None` when the instruction set cannot run it.
+    pub(super) fn vector(&mut self, _program: &Program) -> Option<u32> {
+        None
     }
 
     /// The address of each.
@@ -47,7 +51,4 @@ impl Programs {
             })
             .collect()
     }
-
-    #[allow(dead_code)]
-    fn _program(_: &Program) {}
 }

@@ -80,7 +80,7 @@ impl Lower<'_> {
 
     /// A nest: vector programs where they apply, else scalar loops.
     fn nest(&mut self, nest: &Nest) -> Result<(), Error> {
-        self.parallel_axis(nest, 0)
+        if self.vector_nest(nest)? { Ok(()) } else { self.parallel_axis(nest, 0) }
     }
 
     fn parallel_axis(&mut self, nest: &Nest, depth: usize) -> Result<(), Error> {
@@ -102,7 +102,7 @@ impl Lower<'_> {
         Ok(())
     }
 
-    fn reduce_axis(&mut self, nest: &Nest, depth: usize, carried: &[ir::Value]) -> Result<Vec<ir::Value>, Error> {
+    pub(super) fn reduce_axis(&mut self, nest: &Nest, depth: usize, carried: &[ir::Value]) -> Result<Vec<ir::Value>, Error> {
         let Some(axis) = nest.axes.get(depth) else {
             for (c, v) in nest.carries.iter().zip(carried) {
                 self.set(c.param, *v);

@@ -18,11 +18,13 @@ mod emit;
 mod flow;
 mod inst;
 mod plan;
+mod vector;
 
 use super::jit::{PROGRAM, RUNTIME};
 use super::runtime::Runtime;
 use super::{CpuOptions, Error};
 use crate::cpu::programs::Programs;
+use crate::cpu::vectorise::Facts;
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, MemFlagsData, Signature, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
@@ -31,6 +33,7 @@ use helion_ir::loops::{self, ParamKind, Val};
 use helion_ir::tile::{Dim, Layout};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// What lowering a function gives.
 pub(super) struct Lowered {
@@ -83,6 +86,7 @@ pub(super) struct Lower<'a> {
     programs: Programs,
     labels: Vec<Box<str>>,
     conv: CallConv,
+    facts: Rc<Facts<'a>>,
     /// Scratch beyond the buffers, for packed panels: its address.
     spare: Option<ir::Value>,
 }
@@ -145,6 +149,7 @@ pub(super) fn lower(f: &loops::Function, options: &CpuOptions, conv: CallConv) -
             programs: Programs::default(),
             labels: Vec::new(),
             conv,
+            facts: Rc::new(Facts::new(f)),
             spare: None,
         };
         lower.function(entry)?;
