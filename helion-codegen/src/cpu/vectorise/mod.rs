@@ -15,8 +15,8 @@ mod reduce;
 
 use super::vector::ir::{Program, Ty};
 use helion_ir::dtype::{DType, Literal};
-use helion_ir::loops::{Args, Function, Inst, Layout, Mem, Nest, Op, ParamKind, ReduceOp, Stmt, Val};
-use helion_ir::tile::Dim;
+use helion_ir::loops::{Args, Function, Inst, Mem, Nest, Op, ParamKind, ReduceOp, Stmt, Val};
+use helion_ir::tile::{Dim, Layout};
 use helion_ir::{BinaryOp, UnaryOp};
 use std::collections::HashMap;
 
