@@ -102,7 +102,12 @@ impl Lower<'_> {
         Ok(())
     }
 
-    pub(super) fn reduce_axis(&mut self, nest: &Nest, depth: usize, carried: &[ir::Value]) -> Result<Vec<ir::Value>, Error> {
+    pub(super) fn reduce_axis(
+        &mut self,
+        nest: &Nest,
+        depth: usize,
+        carried: &[ir::Value],
+    ) -> Result<Vec<ir::Value>, Error> {
         let Some(axis) = nest.axes.get(depth) else {
             for (c, v) in nest.carries.iter().zip(carried) {
                 self.set(c.param, *v);

@@ -96,7 +96,8 @@ impl Lower<'_> {
         for block in [fast, slow] {
             self.b.seal_block(block);
             self.b.switch_to_block(block);
-            let out = if block == fast { self.vector_call(call, n, carried)? } else { self.scalar_leaf(call, carried)? };
+            let out =
+                if block == fast { self.vector_call(call, n, carried)? } else { self.scalar_leaf(call, carried)? };
             let args: Vec<BlockArg> = out.into_iter().map(BlockArg::Value).collect();
             self.b.ins().jump(merge, &args);
         }

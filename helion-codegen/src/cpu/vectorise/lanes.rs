@@ -38,7 +38,11 @@ pub(super) struct Emitter<'a> {
 
 impl<'a> Emitter<'a> {
     pub(super) fn new(a: Analysis<'a>) -> Emitter<'a> {
-        let name = format!("{}.{}", a.facts.f.name, a.facts.f.values[a.nest.axes[a.axis].var.index()].name.as_deref().unwrap_or("i"));
+        let name = format!(
+            "{}.{}",
+            a.facts.f.name,
+            a.facts.f.values[a.nest.axes[a.axis].var.index()].name.as_deref().unwrap_or("i")
+        );
         let b = Builder::new(&name, Trip::Elements);
         Emitter {
             a,
@@ -547,7 +551,11 @@ impl<'a> Emitter<'a> {
             BinaryOp::Or => self.b.or(a, b),
             BinaryOp::Xor => self.b.xor(a, b),
             BinaryOp::Min | BinaryOp::Max if signed || d.size() < 4 => {
-                if op == BinaryOp::Max { self.b.max(a, b) } else { self.b.min(a, b) }
+                if op == BinaryOp::Max {
+                    self.b.max(a, b)
+                } else {
+                    self.b.min(a, b)
+                }
             }
             BinaryOp::Min | BinaryOp::Max => {
                 let less = self.b.lt_u(a, b);

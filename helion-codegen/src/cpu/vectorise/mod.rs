@@ -222,11 +222,13 @@ impl<'a> Analysis<'a> {
                 Kind::Same
             }
             Op::Binary(op) if !all_same => self.affine(*op, inst.args[0], inst.args[1]).unwrap_or(Kind::Lane),
-            Op::Select if self.kind(inst.args[0]) == Kind::Same => match (self.kind(inst.args[1]), self.kind(inst.args[2])) {
-                (Kind::Affine(a), Kind::Affine(b)) if a == b => Kind::Affine(a),
-                (Kind::Same, Kind::Same) => Kind::Same,
-                _ => Kind::Lane,
-            },
+            Op::Select if self.kind(inst.args[0]) == Kind::Same => {
+                match (self.kind(inst.args[1]), self.kind(inst.args[2])) {
+                    (Kind::Affine(a), Kind::Affine(b)) if a == b => Kind::Affine(a),
+                    (Kind::Same, Kind::Same) => Kind::Same,
+                    _ => Kind::Lane,
+                }
+            }
             Op::Unary(UnaryOp::Neg) => match self.kind(inst.args[0]) {
                 Kind::Affine(a) => Kind::Affine(-a),
                 other => other,

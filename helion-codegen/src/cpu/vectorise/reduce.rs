@@ -8,10 +8,10 @@ use super::lanes::{Emitter, lane_type};
 use super::{Carried, Kind};
 use crate::cpu::vector::builder::CarryId;
 use crate::cpu::vector::ir::{Fold, Ty, V};
+use helion_ir::BinaryOp;
 use helion_ir::dtype::{Class, DType};
 use helion_ir::eval;
 use helion_ir::loops::{Carry, Op, ReduceOp, Val};
-use helion_ir::BinaryOp;
 
 /// A carry of the nest while the body is built.
 pub(super) enum Pending {

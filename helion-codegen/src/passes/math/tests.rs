@@ -10,7 +10,12 @@ fn apply(dtype: DType, op: Op, result: DType) -> Function {
     let value = |dtype| Value { dtype, name: None };
     let tensor = |name: &str, dtype, mutable| Param {
         name: name.into(),
-        kind: ParamKind::Tensor { dtype, dims: smallvec![Dim::Symbol(SymbolId(0))], mutable, layout: Layout::Contiguous },
+        kind: ParamKind::Tensor {
+            dtype,
+            dims: smallvec![Dim::Symbol(SymbolId(0))],
+            mutable,
+            layout: Layout::Contiguous,
+        },
         at: Loc::UNKNOWN,
     };
     let inst = |op: Op, args: &[u32], result: Option<u32>| Inst {
@@ -66,7 +71,11 @@ fn ulps(got: f32, exact: f64) -> f64 {
     if !nearest.is_finite() || !got.is_finite() {
         // The largest finite float and infinity are neighbours.
         let edge = f64::from(f32::MAX);
-        return if exact.abs() > edge * (1.0 - 1e-7) && got.abs() >= f32::MAX * (1.0 - 1e-7) { 1.0 } else { f64::INFINITY };
+        return if exact.abs() > edge * (1.0 - 1e-7) && got.abs() >= f32::MAX * (1.0 - 1e-7) {
+            1.0
+        } else {
+            f64::INFINITY
+        };
     }
     let unit = f64::from(nearest.abs().next_up()) - f64::from(nearest.abs());
     (f64::from(got) - exact).abs() / unit
@@ -75,7 +84,8 @@ fn ulps(got: f32, exact: f64) -> f64 {
 /// Every 997th bit pattern, and the edges.
 fn sample() -> Vec<f32> {
     let edges = [0.0, -0.0, 1.0, -1.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN, f32::MIN_POSITIVE];
-    let near = [88.72, 88.73, 88.37, -87.33, -87.34, -103.2, -103.97, -104.0, 127.9, 128.0, -126.0, -149.0, -150.0, 0.6];
+    let near =
+        [88.72, 88.73, 88.37, -87.33, -87.34, -103.2, -103.97, -104.0, 127.9, 128.0, -126.0, -149.0, -150.0, 0.6];
     let dense = (0..u32::MAX).step_by(997).map(f32::from_bits);
     let odd_nan = f32::from_bits(0x7fc0_0001);
     dense.chain(edges).chain(near).chain([odd_nan, f32::from_bits(1), f32::MAX]).collect()
