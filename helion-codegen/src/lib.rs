@@ -7,4 +7,5 @@
 
 pub mod cpu;
 pub mod passes;
+pub mod pipeline;
 pub mod schedule;

@@ -9,12 +9,15 @@
 //! these in the builder before it traces. **Sizes with equal values share a symbol, and a size of 1 is
 //! the constant 1**; both facts are in the key.
 
+use super::compile::{self, Compiled};
 use super::extent::{is_contiguous, overlaps, reach};
+use super::mode::{self, Action, Mode};
 use super::tensor::RawView;
+use super::{cache, exec};
 use crate::error::{Error, Result};
 use helion_ir::Loc;
 use helion_ir::dtype::DType;
-use helion_ir::tile::{Dim, Layout, ParamId, SymbolId};
+use helion_ir::tile::{Builder, Dim, Layout, ParamId, SymbolId};
 use std::cell::Cell;
 use std::panic::Location;
 
@@ -188,6 +191,35 @@ impl Launch {
         self.state().fail(error);
     }
 
+    /// Finds the compiled kernel of this launch, or traces and compiles it, and runs it. `body` tells
+    /// bodies apart: the address of the traced function. `trace` records the body; it is called on the
+    /// first launch with this key only.
+    ///
+    /// # Errors
+    /// Mistakes made while capturing, tensors that cannot be written, mistakes in the kernel, or a config
+    /// that does not fit.
+    pub fn run(mut self, body: usize, trace: impl FnOnce(&mut Builder)) -> Result<()> {
+        let mode = mode::current();
+        let (threads, isa) = mode::known_settings();
+        let threads = if mode.threads == 0 { threads } else { mode.threads };
+        let state = self.state();
+        state.check()?;
+        if compile::tracing() {
+            let text = format!("kernel `{}` is launched while another kernel is recorded", state.kernel);
+            return Err(Error::check(format!("{text}\n  help: launch it before the tile loop")));
+        }
+        state.key[..KEY_HEAD].copy_from_slice(&[body as u64, isa as u64, mode.config]);
+        state.words.extend_from_slice(&state.sizes);
+        if mode.action != Action::Run {
+            return special(state, mode, threads, trace);
+        }
+        let compiled = cache::get_or_compile(&state.key, || {
+            let traced = compile::trace(state, trace)?;
+            compile::compile(&traced, mode::config(mode.config).as_deref())
+        })?;
+        execute(state, &compiled, threads)
+    }
+
     /// The first mistake made while capturing, if any.
     ///
     /// # Errors
@@ -325,6 +357,36 @@ impl State {
     pub(super) fn at(capture: &Capture) -> Loc {
         capture.at.into()
     }
+}
+
+/// Runs compiled code on what was captured.
+fn execute(state: &State, compiled: &Compiled, threads: usize) -> Result<()> {
+    let threads = if compiled.threads == 0 { threads } else { compiled.threads };
+    // SAFETY: the words were made from captured tensors, live by the promise made to `tensor`; written
+    // ones overlap nothing, as `check` found; extents agree with the kernel's symbols, whose pattern is
+    // in the key that found it.
+    unsafe { exec::run(&compiled.kernel, &state.words, threads) }
+}
+
+/// A launch that does more, or less, than run.
+#[cold]
+fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Builder)) -> Result<()> {
+    let traced = compile::trace(state, trace)?;
+    let pinned = mode::config(mode.config);
+    match mode.action {
+        Action::Check => return Ok(()),
+        Action::Run => {}
+        Action::Explain => {
+            let report = super::explain::report(state, &traced, pinned.as_deref())?;
+            mode::found(|f| f.reports.push(report));
+        }
+        Action::Tune => {
+            let effort = mode::found(|f| f.effort);
+            let tuning = super::tune::tune(state, &traced, effort, threads)?;
+            mode::found(|f| f.tunings.push(tuning));
+        }
+    }
+    execute(state, &compile::compile(&traced, pinned.as_deref())?, threads)
 }
 
 /// A size in a key: 0 for the constant 1, else one more than the symbol.

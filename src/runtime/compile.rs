@@ -1,0 +1,226 @@
+//! From a launch that was not seen before to a compiled kernel.
+//!
+//! In: what the launch captured, and the closure that traces its body. Out: a [`Traced`] kernel (verified
+//! tile IR), then a [`Compiled`] one. Dumps asked for by settings are written on the way.
+
+use super::launch::State;
+use super::records;
+use crate::error::{Error, Result};
+use crate::settings::{self, Dump, Isa, Stage};
+use helion_codegen::cpu::{self, CompiledKernel, CpuOptions};
+use helion_codegen::pipeline::{self, Failure, Made, Phase};
+use helion_codegen::schedule;
+use helion_ir::config::{Config, ConfigSpace};
+use helion_ir::target::Target;
+use helion_ir::tile::{self, Builder, ParamId, SymbolId, Verified};
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// A kernel as the user wrote it, checked.
+pub(super) struct Traced {
+    pub(super) verified: Verified,
+    /// Printed tile IR.
+    pub(super) text: String,
+    /// Names the kernel, its specialisation, the device and this compiler.
+    pub(super) id: records::Id,
+    /// How long tracing and verifying took.
+    pub(super) phases: Vec<Phase>,
+}
+
+/// Code, and which config it has.
+pub(super) struct Compiled {
+    pub(super) kernel: CompiledKernel,
+    pub(super) config: Config,
+    /// Whether the config was remembered from tuning.
+    pub(super) remembered: bool,
+    pub(super) phases: Vec<Phase>,
+    /// Threads pinned by the config; 0 for none.
+    pub(super) threads: usize,
+    pub(super) id: records::Id,
+}
+
+thread_local! {
+    /// Whether this thread is tracing a kernel.
+    static TRACING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is tracing a kernel.
+pub(super) fn tracing() -> bool {
+    TRACING.get()
+}
+
+/// Marks the thread as tracing, until dropped.
+struct Tracing;
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        TRACING.set(false);
+    }
+}
+
+/// Records the kernel's body and verifies what was recorded.
+///
+/// # Errors
+/// Every mistake in the kernel.
+pub(super) fn trace(state: &State, body: impl FnOnce(&mut Builder)) -> Result<Traced> {
+    let start = Instant::now();
+    let mut b = Builder::new(state.kernel);
+    declare(state, &mut b)?;
+    TRACING.set(true);
+    let tracing = Tracing;
+    body(&mut b);
+    drop(tracing);
+    let wrong = |d| Error::kernel(state.kernel, d);
+    let function = b.finish().map_err(wrong)?;
+    let traced = start.elapsed();
+    let verified = tile::verify(function).map_err(wrong)?;
+    let text = tile_text(&verified);
+    let verify = start.elapsed() - traced;
+    let phases = vec![Phase { name: "trace", time: traced }, Phase { name: "verify", time: verify }];
+    dump(state.kernel, Stage::Tile, || text.clone());
+    let id = records::Id::new(state.kernel, &text, target());
+    Ok(Traced { verified, text, id, phases })
+}
+
+/// Tile IR as text.
+fn tile_text(v: &Verified) -> String {
+    v.function().to_string()
+}
+
+/// Declares what was captured, under the ids that were handed out.
+fn declare(state: &State, b: &mut Builder) -> Result<()> {
+    let out_of_step = || Error::internal("captures and the builder number their parameters differently");
+    for i in 0..state.sizes.len() {
+        let name = state.symbol_name(i).unwrap_or_default();
+        if b.symbol(&name) != SymbolId(i as u32) {
+            return Err(out_of_step());
+        }
+    }
+    for (i, c) in state.captures.iter().enumerate() {
+        let (name, at) = (c.name.to_string(), State::at(c));
+        let id = match &c.tensor {
+            Some(t) => {
+                let dims = t.dims[..t.rank].iter().copied().collect();
+                b.tensor(&name, c.dtype, dims, t.mutable, t.layout, at)
+            }
+            None => b.scalar(&name, c.dtype, at),
+        };
+        if id != ParamId(i as u32) {
+            return Err(out_of_step());
+        }
+    }
+    Ok(())
+}
+
+/// This machine, as the scheduler sees it under the `isa` setting.
+pub(super) fn target() -> &'static Target {
+    static TARGETS: [OnceLock<Target>; 4] = [const { OnceLock::new() }; 4];
+    let isa = settings::isa();
+    TARGETS[isa as usize].get_or_init(|| {
+        let mut t = cpu::host_target();
+        let most = match isa {
+            Isa::Best => return t,
+            Isa::Avx512 => 64,
+            Isa::Avx2 => 32,
+            Isa::Portable => 16,
+        };
+        if t.vector_bytes > most {
+            t.vector_bytes = most;
+            t.vector_registers = t.vector_registers.min(if most == 64 { 32 } else { 16 });
+            let _ = write!(t.name, " as {isa:?}");
+        }
+        t
+    })
+}
+
+/// How to compile under the current settings.
+pub(super) fn options() -> CpuOptions {
+    CpuOptions { vectorise: settings::isa() != Isa::Portable, ..CpuOptions::default() }
+}
+
+/// Compiles with a pinned config, or the remembered one, or the scheduler's default.
+///
+/// # Errors
+/// When a pinned config does not fit, or the kernel has no schedule.
+pub(super) fn compile(traced: &Traced, pinned: Option<&Config>) -> Result<Compiled> {
+    if let Some(config) = pinned {
+        return compile_config(traced, config, &mut |_| {});
+    }
+    if let Some(config) = records::best(&traced.id) {
+        // A record that no longer fits is as good as none.
+        if let Ok(c) = compile_config(traced, &config, &mut |_| {}) {
+            return Ok(Compiled { remembered: true, ..c });
+        }
+    }
+    compile_config(traced, &Config::new(), &mut |_| {})
+}
+
+/// Compiles with exactly this config. `made` sees every stage.
+///
+/// # Errors
+/// When it does not fit, or the kernel has no schedule.
+pub(super) fn compile_config(traced: &Traced, config: &Config, made: &mut dyn FnMut(Made<'_>)) -> Result<Compiled> {
+    let name = &traced.verified.function().name;
+    let mut observe = |m: Made<'_>| {
+        dump_made(name, m);
+        made(m);
+    };
+    let done = pipeline::compile(&traced.verified, config, target(), &options(), &mut observe).map_err(|f| match f {
+        Failure::Kernel(d) => Error::kernel(name, vec![d]),
+        Failure::Internal(text) => Error::internal(format!("kernel `{name}`, config `{config}`: {text}")),
+    })?;
+    let threads = config.get(&helion_ir::config::Slot::kernel(helion_ir::config::Knob::Threads)).unwrap_or(0) as usize;
+    let (kernel, phases) = (done.kernel, done.phases);
+    Ok(Compiled { kernel, config: config.clone(), remembered: false, phases, threads, id: traced.id.clone() })
+}
+
+/// The configs worth trying.
+pub(super) fn space(traced: &Traced) -> ConfigSpace {
+    schedule::config_space(&traced.verified, target())
+}
+
+fn dump_made(kernel: &str, made: Made<'_>) {
+    match made {
+        Made::Scheduled(_) => {}
+        Made::Loops(f) => dump(kernel, Stage::Loops, || f.to_string()),
+        Made::Code(k) => {
+            dump(kernel, Stage::Clif, || k.clif());
+            dump(kernel, Stage::Vector, || k.vector_programs());
+            dump(kernel, Stage::Asm, || k.asm());
+        }
+    }
+}
+
+/// Writes a stage where the settings say, if they ask for it. Dumps are for people: what goes wrong with
+/// them is said on standard error and stops nothing.
+fn dump(kernel: &str, stage: Stage, text: impl FnOnce() -> String) {
+    let wanted: Dump = settings::dump();
+    if !wanted.has(stage) || !kernel.contains(&settings::dump_filter()) {
+        return;
+    }
+    let text = text();
+    match settings::dump_dir() {
+        None => eprintln!("; {kernel}: {}\n{text}", stage.name()),
+        Some(dir) => {
+            if let Err(e) = dump_to(&dir, kernel, stage, &text) {
+                eprintln!("warning: HELION_DUMP_DIR={}: {e}", dir.display());
+            }
+        }
+    }
+}
+
+/// Each dump of a process gets a number, so that specialisations of a kernel do not replace each other.
+fn dump_to(dir: &Path, kernel: &str, stage: Stage, text: &str) -> std::io::Result<()> {
+    static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let n = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    std::fs::create_dir_all(dir)?;
+    let safe: String = kernel.chars().map(|c| if c.is_alphanumeric() || c == '_' { c } else { '-' }).collect();
+    std::fs::write(dir.join(format!("{n:04}-{safe}.{}", stage.name())), text)
+}
+
+/// The sum of all phases.
+pub(super) fn total(phases: &[Phase]) -> Duration {
+    phases.iter().map(|p| p.time).sum()
+}

@@ -1,0 +1,113 @@
+//! What became of a launch, for people: config, arguments, every stage, and how long compiling took.
+
+use super::compile::{self, Traced, total};
+use super::launch::State;
+use crate::error::Result;
+use crate::settings::Stage;
+use helion_codegen::pipeline::{Made, Phase};
+use helion_ir::config::Config;
+use std::fmt;
+use std::fmt::Write as _;
+
+/// The story of one launch.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The kernel's name.
+    pub kernel: String,
+    /// The device's name.
+    pub device: String,
+    /// What the launch uses; empty for the scheduler's default.
+    pub config: Config,
+    /// Where the config comes from: `pinned`, `tuned` or `default`.
+    pub origin: &'static str,
+    /// What the scheduler would choose.
+    pub default: Config,
+    /// What the kernel was specialised on, and the values of this launch: one line each.
+    pub arguments: String,
+    /// Program instances of this launch, scratch bytes for each thread, work of an instance.
+    pub plan: (u64, u64, u64),
+    /// Each stage as text.
+    pub stages: Vec<(Stage, String)>,
+    /// How long each step took.
+    pub phases: Vec<Phase>,
+}
+
+impl Report {
+    /// One stage as text.
+    pub fn stage(&self, stage: Stage) -> Option<&str> {
+        self.stages.iter().find(|(s, _)| *s == stage).map(|(_, t)| t.as_str())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "kernel {} on {}", self.kernel, self.device)?;
+        writeln!(f, "config: {} ({})", self.config, self.origin)?;
+        writeln!(f, "default config: {}", self.default)?;
+        let (programs, scratch, work) = self.plan;
+        writeln!(f, "{programs} program instances of about {work} operations, {scratch} bytes of scratch per thread")?;
+        writeln!(f, "\n-- arguments\n{}", self.arguments.trim_end())?;
+        for (stage, text) in &self.stages {
+            writeln!(f, "\n-- {}\n{}", stage.name(), text.trim_end())?;
+        }
+        writeln!(f, "\n-- compile time: {:?}", total(&self.phases))?;
+        self.phases.iter().try_for_each(|p| writeln!(f, "{:>14} {:?}", p.name, p.time))
+    }
+}
+
+/// Compiles a launch's kernel and tells what happened; does not run it.
+///
+/// # Errors
+/// When it does not compile.
+pub(super) fn report(state: &State, traced: &Traced, pinned: Option<&Config>) -> Result<Report> {
+    let (config, origin) = match (pinned, super::records::best(&traced.id)) {
+        (Some(c), _) => (c.clone(), "pinned"),
+        (None, Some(c)) => (c, "tuned"),
+        (None, None) => (Config::new(), "default"),
+    };
+    let mut stages = vec![(Stage::Tile, traced.text.clone())];
+    let compiled = compile::compile_config(traced, &config, &mut |made| match made {
+        Made::Scheduled(_) => {}
+        Made::Loops(f) => stages.push((Stage::Loops, f.to_string())),
+        Made::Code(k) => {
+            stages.extend([(Stage::Clif, k.clif()), (Stage::Vector, k.vector_programs()), (Stage::Asm, k.asm())]);
+        }
+    })?;
+    let plan = compiled.kernel.plan(&state.words);
+    let phases = traced.phases.iter().chain(&compiled.phases).copied().collect();
+    Ok(Report {
+        kernel: state.kernel.to_owned(),
+        device: compile::target().name.clone(),
+        config,
+        origin,
+        default: compile::space(traced).default_config(),
+        arguments: arguments(state),
+        plan: (plan.programs, plan.scratch_bytes, plan.work_per_program),
+        stages,
+        phases,
+    })
+}
+
+/// One line for each argument and size.
+fn arguments(state: &State) -> String {
+    let mut out = String::new();
+    for c in &state.captures {
+        let words = &state.words[c.word..];
+        let _ = match &c.tensor {
+            Some(t) => {
+                let (dims, strides) = (&words[1..1 + t.rank], &words[1 + t.rank..1 + 2 * t.rank]);
+                let strides: Vec<i64> = strides.iter().map(|&s| s as i64).collect();
+                let (layout, access) = (t.layout, if t.mutable { "written" } else { "read" });
+                writeln!(out, "{}: {} {dims:?}, strides {strides:?}, {layout:?}, {access}", c.name, c.dtype)
+            }
+            None => {
+                let value = helion_ir::dtype::Literal::from_bits(c.dtype, words[0]);
+                writeln!(out, "{}: {} = {}", c.name, c.dtype, value.to_f64())
+            }
+        };
+    }
+    for (i, v) in state.sizes.iter().enumerate() {
+        let _ = writeln!(out, "{} = {v}", state.symbol_name(i).unwrap_or_default());
+    }
+    out
+}

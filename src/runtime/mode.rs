@@ -1,0 +1,200 @@
+//! What a launch on this thread should do: run (normally), check, explain, or tune; with which config
+//! and how many threads.
+//!
+//! Modes are set for the duration of a closure, so `softmax::explain(&x)` can call the plain kernel
+//! function inside one. They apply to the calling thread only.
+
+use super::explain::Report;
+use super::tune::Tuning;
+use crate::error::Result;
+use crate::settings::{self, Isa};
+use helion_ir::config::Config;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// What launches do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Action {
+    /// Compile if needed, and run.
+    #[default]
+    Run,
+    /// Trace and verify only: nothing is compiled, run or allocated by the launch.
+    Check,
+    /// Compile, describe in a report, and run.
+    Explain,
+    /// Search for the best config, remember it, and run.
+    Tune,
+}
+
+/// How long a search for the best config may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effort {
+    /// No search: what was remembered, or the default.
+    None,
+    /// Some tens of configs; about a second or two.
+    #[default]
+    Quick,
+    /// Some hundreds of configs; up to a minute.
+    Full,
+}
+
+/// The part of the mode that a warm launch looks at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mode {
+    pub(super) action: Action,
+    /// Number of the pinned config; 0 for none. Part of the key.
+    pub(super) config: u64,
+    /// Threads per launch; 0 for the setting's.
+    pub(super) threads: usize,
+}
+
+thread_local! {
+    static MODE: Cell<Mode> = const { Cell::new(Mode { action: Action::Run, config: 0, threads: 0 }) };
+    /// What launches in a special mode leave behind.
+    static FOUND: RefCell<Found> = RefCell::default();
+    /// Copies of settings, with the version they belong to.
+    static KNOWN: Cell<(u32, usize, Isa)> = const { Cell::new((u32::MAX, 1, Isa::Best)) };
+}
+
+/// Results of the launches of one special mode.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) effort: Effort,
+    pub(super) reports: Vec<Report>,
+    pub(super) tunings: Vec<Tuning>,
+}
+
+pub(super) fn current() -> Mode {
+    MODE.get()
+}
+
+/// Threads of a launch, and vector instructions, as set.
+pub(super) fn known_settings() -> (usize, Isa) {
+    let version = settings::version();
+    let (at, threads, isa) = KNOWN.get();
+    if at == version {
+        return (threads, isa);
+    }
+    let (threads, isa) = (settings::threads(), settings::isa());
+    KNOWN.set((version, threads, isa));
+    (threads, isa)
+}
+
+/// Adds to the results of the current mode.
+pub(super) fn found<R>(f: impl FnOnce(&mut Found) -> R) -> R {
+    FOUND.with_borrow_mut(f)
+}
+
+/// Puts the previous mode back, also when the closure panics.
+struct Restore(Mode);
+impl Drop for Restore {
+    fn drop(&mut self) {
+        MODE.set(self.0);
+    }
+}
+
+fn within<R>(mode: Mode, f: impl FnOnce() -> R) -> R {
+    let _restore = Restore(MODE.replace(mode));
+    f()
+}
+
+/// Runs `f` with every launch in it using this config. What it does not mention stays the scheduler's.
+pub fn with_config<R>(config: &Config, f: impl FnOnce() -> R) -> R {
+    within(Mode { config: number(config), ..current() }, f)
+}
+
+/// Runs `f` with every launch in it using at most so many threads.
+pub fn with_threads<R>(threads: usize, f: impl FnOnce() -> R) -> R {
+    within(Mode { threads: threads.clamp(1, super::pool::MAX_WORKERS), ..current() }, f)
+}
+
+/// Runs `f` with launches only traced and verified, and returns its error.
+///
+/// # Errors
+/// What `f` returns: all mistakes in the kernel.
+pub fn check<R>(f: impl FnOnce() -> Result<R>) -> Result<()> {
+    within(Mode { action: Action::Check, ..current() }, f).map(drop)
+}
+
+/// Runs `f` and describes every launch in it.
+///
+/// # Errors
+/// What `f` returns.
+pub fn explain<R>(f: impl FnOnce() -> Result<R>) -> Result<Explained> {
+    let outer = found(|x| std::mem::take(&mut x.reports));
+    let result = within(Mode { action: Action::Explain, ..current() }, f);
+    let reports = found(|x| std::mem::replace(&mut x.reports, outer));
+    result.map(|_| Explained { reports })
+}
+
+/// Runs `f`, searching the best config for every launch in it. Later launches of the same kernels use
+/// what was found, in this process and, unless turned off, in later ones.
+///
+/// # Errors
+/// What `f` returns.
+pub fn tune<R>(effort: Effort, f: impl FnOnce() -> Result<R>) -> Result<Tuned> {
+    let outer = found(|x| (std::mem::replace(&mut x.effort, effort), std::mem::take(&mut x.tunings)));
+    let result = within(Mode { action: Action::Tune, ..current() }, f);
+    let tunings = found(|x| {
+        x.effort = outer.0;
+        std::mem::replace(&mut x.tunings, outer.1)
+    });
+    result.map(|_| Tuned { tunings })
+}
+
+/// What [`explain`] found: one report for each launch.
+#[derive(Debug)]
+pub struct Explained {
+    /// In the order of launches.
+    pub reports: Vec<Report>,
+}
+
+impl std::fmt::Display for Explained {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.reports.iter().try_for_each(|r| writeln!(f, "{r}"))
+    }
+}
+
+/// What [`tune`] found: one result for each launch.
+#[derive(Debug)]
+pub struct Tuned {
+    /// In the order of launches.
+    pub tunings: Vec<Tuning>,
+}
+
+impl std::fmt::Display for Tuned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.tunings.iter().try_for_each(|t| writeln!(f, "{t}"))
+    }
+}
+
+/// Configs that were pinned, by number from 1 on.
+#[derive(Default)]
+struct Pinned {
+    numbers: HashMap<Config, u64>,
+    configs: Vec<Arc<Config>>,
+}
+
+fn pinned() -> &'static Mutex<Pinned> {
+    static PINNED: OnceLock<Mutex<Pinned>> = OnceLock::new();
+    PINNED.get_or_init(Default::default)
+}
+
+/// The number of a config, the same for equal ones in this process.
+fn number(config: &Config) -> u64 {
+    let mut p = pinned().lock().unwrap_or_else(|e| e.into_inner());
+    if let Some(n) = p.numbers.get(config) {
+        return *n;
+    }
+    p.configs.push(Arc::new(config.clone()));
+    let n = p.configs.len() as u64;
+    p.numbers.insert(config.clone(), n);
+    n
+}
+
+/// The pinned config of a number.
+pub(super) fn config(number: u64) -> Option<Arc<Config>> {
+    let p = pinned().lock().unwrap_or_else(|e| e.into_inner());
+    number.checked_sub(1).and_then(|i| p.configs.get(i as usize).cloned())
+}
