@@ -30,12 +30,9 @@ pub(super) struct Traced {
     pub(super) phases: Vec<Phase>,
 }
 
-/// Code, and which config it has.
+/// Code, and what launches need to know of it.
 pub(super) struct Compiled {
     pub(super) kernel: CompiledKernel,
-    pub(super) config: Config,
-    /// Whether the config was remembered from tuning.
-    pub(super) remembered: bool,
     pub(super) phases: Vec<Phase>,
     /// Threads pinned by the config; 0 for none.
     pub(super) threads: usize,
@@ -151,7 +148,7 @@ pub(super) fn compile(traced: &Traced, pinned: Option<&Config>) -> Result<Compil
     if let Some(config) = records::best(&traced.id) {
         // A record that no longer fits is as good as none.
         if let Ok(c) = compile_config(traced, &config, &mut |_| {}) {
-            return Ok(Compiled { remembered: true, ..c });
+            return Ok(c);
         }
     }
     compile_config(traced, &Config::new(), &mut |_| {})
@@ -173,7 +170,7 @@ pub(super) fn compile_config(traced: &Traced, config: &Config, made: &mut dyn Fn
     })?;
     let threads = config.get(&helion_ir::config::Slot::kernel(helion_ir::config::Knob::Threads)).unwrap_or(0) as usize;
     let (kernel, phases) = (done.kernel, done.phases);
-    Ok(Compiled { kernel, config: config.clone(), remembered: false, phases, threads, id: traced.id.clone() })
+    Ok(Compiled { kernel, phases, threads, id: traced.id.clone() })
 }
 
 /// The configs worth trying.
