@@ -139,9 +139,7 @@ mod tests {
 
     fn space() -> ConfigSpace {
         let blocks = vec![1, 2, 4, 8, 16, 32, 64];
-        ConfigSpace {
-            slots: vec![(Slot::of(Knob::Block, "m"), blocks.clone()), (Slot::of(Knob::Block, "n"), blocks)],
-        }
+        ConfigSpace { slots: vec![(Slot::of(Knob::Block, "m"), blocks.clone()), (Slot::of(Knob::Block, "n"), blocks)] }
     }
 
     fn budget(configs: usize) -> Budget {

@@ -61,14 +61,15 @@ pub(super) fn get_or_compile(key: &[u64], compile: impl FnOnce() -> Result<Compi
 }
 
 fn recent(hash: u64, key: &[u64]) -> Option<Arc<Compiled>> {
-    RECENT.try_with(|r| {
-        let r = r.try_borrow().ok()?;
-        let entry = r.places[hash as usize % PLACES].as_ref()?;
-        let fits = *entry.key == *key && r.generation == GENERATION.load(Ordering::Acquire);
-        if fits { entry.compiled.get()?.as_ref().ok().cloned() } else { None }
-    })
-    .ok()
-    .flatten()
+    RECENT
+        .try_with(|r| {
+            let r = r.try_borrow().ok()?;
+            let entry = r.places[hash as usize % PLACES].as_ref()?;
+            let fits = *entry.key == *key && r.generation == GENERATION.load(Ordering::Acquire);
+            if fits { entry.compiled.get()?.as_ref().ok().cloned() } else { None }
+        })
+        .ok()
+        .flatten()
 }
 
 fn remember(hash: u64, generation: u64, entry: Arc<Entry>) {

@@ -164,10 +164,11 @@ pub(super) fn compile_config(traced: &Traced, config: &Config, made: &mut dyn Fn
         dump_made(name, m);
         made(m);
     };
-    let done = pipeline::compile(&traced.verified, config, target(), &options(), &mut observe).map_err(|f| match f {
-        Failure::Kernel(d) => Error::kernel(name, vec![d]),
-        Failure::Internal(text) => Error::internal(format!("kernel `{name}`, config `{config}`: {text}")),
-    })?;
+    let done =
+        pipeline::compile(&traced.verified, config, target(), &options(), &mut observe).map_err(|f| match f {
+            Failure::Kernel(d) => Error::kernel(name, vec![d]),
+            Failure::Internal(text) => Error::internal(format!("kernel `{name}`, config `{config}`: {text}")),
+        })?;
     let threads = config.get(&helion_ir::config::Slot::kernel(helion_ir::config::Knob::Threads)).unwrap_or(0) as usize;
     let (kernel, phases) = (done.kernel, done.phases);
     Ok(Compiled { kernel, phases, threads, id: traced.id.clone() })

@@ -96,7 +96,9 @@ impl Copy {
                 let at: isize = index.iter().zip(strides).map(|(&i, &s)| i as isize * s).sum();
                 let to = (at - lo) as usize * size;
                 // SAFETY: an element of the tensor, and its place in the copy.
-                unsafe { from.offset(at * size as isize).copy_to_nonoverlapping(original[to..to + size].as_mut_ptr(), size) };
+                unsafe {
+                    from.offset(at * size as isize).copy_to_nonoverlapping(original[to..to + size].as_mut_ptr(), size)
+                };
                 next(&mut index, dims);
             }
         }

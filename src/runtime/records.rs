@@ -32,7 +32,12 @@ impl Id {
         let t = target;
         let device = format!(
             "{}, {} cores, caches {} {} {}, version {}",
-            t.name, t.cores, t.l1_bytes, t.l2_bytes, t.l3_bytes, env!("CARGO_PKG_VERSION")
+            t.name,
+            t.cores,
+            t.l1_bytes,
+            t.l2_bytes,
+            t.l3_bytes,
+            env!("CARGO_PKG_VERSION")
         );
         let hash = hash(&[tile_ir, &device]);
         Id { kernel: kernel.to_owned(), hash, device: device.replace('\n', " ") }
@@ -98,7 +103,10 @@ fn parse(text: &str, id: &Id) -> Option<Record> {
     let mut field = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ').map(str::to_owned);
     // The first line is `FORMAT` split at its first space.
     let (head, rest) = FORMAT.split_once(' ')?;
-    let same = field(head)? == rest && field("kernel")? == id.kernel && field("hash")? == id.hash && field("device")? == id.device;
+    let same = field(head)? == rest
+        && field("kernel")? == id.kernel
+        && field("hash")? == id.hash
+        && field("device")? == id.device;
     if !same {
         return None;
     }
@@ -194,7 +202,8 @@ mod tests {
         let (other, _) = (Id { kernel: "other".into(), ..id.clone() }, ());
         assert_eq!(parse(&good, &other), None);
         // A right checksum does not help what makes no sense.
-        for (from, to) in [("unroll=2", "unroll=99"), ("1.25e-5", "NaN"), ("record 1", "record 2"), ("tried", "tired")] {
+        for (from, to) in [("unroll=2", "unroll=99"), ("1.25e-5", "NaN"), ("record 1", "record 2"), ("tried", "tired")]
+        {
             let body = good[..good.rfind("checksum").unwrap()].replace(from, to);
             assert_eq!(parse(&format!("{body}checksum {}\n", hash(&[&body])), &id), None);
         }

@@ -71,7 +71,9 @@ pub(super) fn tune(state: &State, traced: &Traced, effort: Effort, threads: usiz
     };
     let mut bench = Bench::new(state, traced, threads)?;
     let Some(outcome) = search(&space, &mut bench, budget) else {
-        return Err(bench.broken.unwrap_or_else(|| Error::internal(format!("the default of `{kernel}` cannot be timed"))));
+        return Err(bench
+            .broken
+            .unwrap_or_else(|| Error::internal(format!("the default of `{kernel}` cannot be timed"))));
     };
     let (seconds, default_seconds) = (outcome.seconds, outcome.default_seconds);
     let config = outcome.best.clone();
