@@ -11,6 +11,7 @@
 mod host;
 mod jit;
 mod kernel;
+pub mod memory;
 mod programs;
 mod runtime;
 #[cfg(test)]

@@ -233,8 +233,8 @@ impl Builder {
         self.push(Op::StoreMasked(addr, dtype), &[mask, v], None);
     }
     /// A hint that the cache line there will be read.
-    pub fn prefetch(&mut self, addr: Addr) {
-        self.push(Op::Prefetch(addr), &[], None);
+    pub fn prefetch(&mut self, addr: Addr, dtype: DType) {
+        self.push(Op::Prefetch(addr, dtype), &[], None);
     }
 
     binary! {

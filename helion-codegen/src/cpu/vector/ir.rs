@@ -209,7 +209,7 @@ pub enum Op {
     /// `[v] →`. Like [`Op::Store`], but the data will not be read soon: it may go around the caches.
     StoreStream(Addr, DType),
     /// `→`. The cache line at the address will be read soon. Never faults, may do nothing.
-    Prefetch(Addr),
+    Prefetch(Addr, DType),
 }
 
 impl Ty {
@@ -283,23 +283,23 @@ impl Addr {
 
 impl Op {
     /// The memory the op touches, with the element type.
-    pub const fn memory(&self) -> Option<(&Addr, Option<DType>)> {
-        match self {
-            Op::Load(a, d) | Op::LoadMasked(a, d) | Op::Store(a, d) | Op::StoreMasked(a, d) | Op::StoreStream(a, d) => {
-                Some((a, Some(*d)))
-            }
-            Op::Prefetch(a) => Some((a, None)),
-            _ => None,
-        }
+    pub fn memory(&self) -> Option<(Addr, DType)> {
+        let mut copy = *self;
+        copy.memory_mut().map(|(addr, dtype)| (*addr, dtype))
     }
     /// The same for a change of address.
-    pub const fn memory_mut(&mut self) -> Option<(&mut Addr, Option<DType>)> {
+    pub fn memory_mut(&mut self) -> Option<(&mut Addr, DType)> {
         match self {
-            Op::Load(a, d) | Op::LoadMasked(a, d) | Op::Store(a, d) | Op::StoreMasked(a, d) | Op::StoreStream(a, d) => {
-                Some((a, Some(*d)))
-            }
-            Op::Prefetch(a) => Some((a, None)),
-            _ => None,
+            Op::Load(a, d)
+            | Op::LoadMasked(a, d)
+            | Op::Store(a, d)
+            | Op::StoreMasked(a, d)
+            | Op::StoreStream(a, d)
+            | Op::Prefetch(a, d) => Some((a, *d)),
+            Op::Const(_) | Op::Splat(_) | Op::Index | Op::Tail | Op::ReduceTo(..) => None,
+            Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Min | Op::Max | Op::Fma | Op::Fnma => None,
+            Op::Sqrt | Op::Round(_) | Op::And | Op::Or | Op::Xor | Op::Shl(_) | Op::ShrU(_) | Op::ShrS(_) => None,
+            Op::Compare(_) | Op::Select | Op::Convert(_) | Op::Bitcast(_) => None,
         }
     }
     /// Whether the op writes memory.

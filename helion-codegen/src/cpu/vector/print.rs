@@ -87,7 +87,7 @@ impl fmt::Display for Op {
             Op::Store(a, d) => write!(f, "store {d} {a}"),
             Op::StoreMasked(a, d) => write!(f, "store_masked {d} {a}"),
             Op::StoreStream(a, d) => write!(f, "store_stream {d} {a}"),
-            Op::Prefetch(a) => write!(f, "prefetch {a}"),
+            Op::Prefetch(a, d) => write!(f, "prefetch {d} {a}"),
             Op::Add => f.write_str("add"),
             Op::Sub => f.write_str("sub"),
             Op::Mul => f.write_str("mul"),

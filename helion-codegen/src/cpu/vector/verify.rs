@@ -117,10 +117,8 @@ impl Checker<'_> {
     fn inst(&mut self, inst: &Inst) -> Result<(), String> {
         let args = inst.args.iter().map(|&a| self.used(a)).collect::<Result<Vec<Ty>, String>>()?;
         if let Some((addr, dtype)) = inst.op.memory() {
-            self.addr(addr)?;
-            if let Some(dtype) = dtype
-                && Ty::of_memory(dtype).is_none()
-            {
+            self.addr(&addr)?;
+            if Ty::of_memory(dtype).is_none() {
                 return Err(format!("vectors do not load or store {dtype}"));
             }
         }
@@ -172,7 +170,7 @@ impl Checker<'_> {
             Op::LoadMasked(_, d) => want(&[Ty::Mask], Some(memory(d)?)),
             Op::Store(_, d) | Op::StoreStream(_, d) => want(&[memory(d)?], None),
             Op::StoreMasked(_, d) => want(&[Ty::Mask, memory(d)?], None),
-            Op::Prefetch(_) => want(&[], None),
+            Op::Prefetch(..) => want(&[], None),
             Op::Add | Op::Sub | Op::Mul | Op::Min | Op::Max => same(2, &|t| t != Ty::Mask),
             Op::Div => same(2, &Ty::is_float),
             Op::Fma | Op::Fnma => same(3, &Ty::is_float),
