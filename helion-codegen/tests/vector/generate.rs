@@ -287,9 +287,27 @@ fn neutral(fold: Fold, ty: Ty) -> Literal {
     let bits = match (fold, float) {
         (Fold::Add | Fold::Or, false) => 0,
         (Fold::Mul, false) => 1,
-        (Fold::Max, false) => if short { 1 << 31 } else { 1 << 63 },
-        (Fold::Min, false) => if short { i32::MAX as u64 } else { i64::MAX as u64 },
-        (Fold::And, false) => if ty == Ty::Mask { 1 } else { u64::MAX },
+        (Fold::Max, false) => {
+            if short {
+                1 << 31
+            } else {
+                1 << 63
+            }
+        }
+        (Fold::Min, false) => {
+            if short {
+                i32::MAX as u64
+            } else {
+                i64::MAX as u64
+            }
+        }
+        (Fold::And, false) => {
+            if ty == Ty::Mask {
+                1
+            } else {
+                u64::MAX
+            }
+        }
         (Fold::Add | Fold::Or, true) => float_bits(-0.0),
         (Fold::Mul | Fold::And, true) => float_bits(1.0),
         (Fold::Max, true) => float_bits(f64::NEG_INFINITY),

@@ -50,7 +50,8 @@ impl Homes {
 /// Uses of each value, and where each section's loads may be folded.
 pub(crate) fn folded<M: Machine>(staged: &Staged, machine: &M, section: &Section, needs: &[Needs]) -> Vec<(V, u32)> {
     let mut found = Vec::new();
-    let stores: Vec<usize> = section.insts.iter().enumerate().filter(|(_, i)| i.op.is_store()).map(|(at, _)| at).collect();
+    let stores: Vec<usize> =
+        section.insts.iter().enumerate().filter(|(_, i)| i.op.is_store()).map(|(at, _)| at).collect();
     let loads = section.insts.iter().enumerate().filter(|(_, i)| matches!(i.op, super::super::ir::Op::Load(..)));
     let candidates: Vec<(usize, V)> = loads.filter_map(|(at, i)| i.result.map(|r| (at, r))).collect();
     if candidates.is_empty() {
@@ -157,8 +158,7 @@ fn weights<M: Machine>(staged: &Staged, machine: &M) -> Vec<u32> {
 
 /// Gives places to homes.
 pub(crate) fn assign<M: Machine>(staged: &Staged, machine: &M) -> Homes {
-    let mut homes =
-        Homes { places: Vec::new(), sources: Vec::new(), pinned: 0, pinned_masks: 0, frame: 0 };
+    let mut homes = Homes { places: Vec::new(), sources: Vec::new(), pinned: 0, pinned_masks: 0, frame: 0 };
     let mut invariant: Vec<bool> = staged.sources.iter().map(Option::is_some).collect();
     let mut kept: Vec<(V, usize)> = Vec::new();
     for &(home, v) in &staged.before.outs {

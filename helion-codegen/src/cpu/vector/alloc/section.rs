@@ -387,7 +387,9 @@ impl<M: Machine> Alloc<'_, M> {
         if self.role == Role::Before {
             moves.extend(self.homes.sources.clone().into_iter().map(|(v, reg)| (v, reg, None)));
         }
-        outs.retain(|&(home, v)| !self.section.ins.contains(&(home, v)) || matches!(self.place(home), HomePlace::Reg(_)));
+        outs.retain(|&(home, v)| {
+            !self.section.ins.contains(&(home, v)) || matches!(self.place(home), HomePlace::Reg(_))
+        });
         self.detach(&outs);
         for &(home, v) in &outs {
             match self.place(home) {

@@ -13,15 +13,8 @@ use super::asm::mem;
 use super::{Emitter, slot};
 
 /// Registers for bases; those from the third on belong to the caller.
-const REGISTERS: [Register; 7] = [
-    Register::R8,
-    Register::R9,
-    Register::RBX,
-    Register::R12,
-    Register::R13,
-    Register::R14,
-    Register::R15,
-];
+const REGISTERS: [Register; 7] =
+    [Register::R8, Register::R9, Register::RBX, Register::R12, Register::R13, Register::R14, Register::R15];
 /// How many of them need not be saved.
 const FREE: usize = 2;
 

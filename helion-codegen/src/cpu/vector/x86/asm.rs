@@ -48,7 +48,15 @@ pub(super) struct Asm {
 }
 
 pub(super) fn mem(base: Register, displacement: i64) -> MemoryOperand {
-    MemoryOperand::new(base, Register::None, 1, displacement, if displacement == 0 { 0 } else { 1 }, false, Register::None)
+    MemoryOperand::new(
+        base,
+        Register::None,
+        1,
+        displacement,
+        if displacement == 0 { 0 } else { 1 },
+        false,
+        Register::None,
+    )
 }
 
 /// The vector register of a number and width.

@@ -120,8 +120,7 @@ impl Emitter<'_> {
 
     /// One bit per lane of a mask in `eax`.
     pub(super) fn mask_bits(&mut self, mask: Register) {
-        let code =
-            if self.mask_lane() == 8 { Code::VEX_Vmovmskpd_r32_ymm } else { Code::VEX_Vmovmskps_r32_ymm };
+        let code = if self.mask_lane() == 8 { Code::VEX_Vmovmskpd_r32_ymm } else { Code::VEX_Vmovmskps_r32_ymm };
         self.asm.op2(code, Register::EAX, mask);
     }
 
@@ -252,14 +251,7 @@ impl Emitter<'_> {
         }
     }
 
-    pub(super) fn store_masked2(
-        &mut self,
-        m: MemoryOperand,
-        dtype: DType,
-        v: Register,
-        mask: Register,
-        temps: &[u8],
-    ) {
+    pub(super) fn store_masked2(&mut self, m: MemoryOperand, dtype: DType, v: Register, mask: Register, temps: &[u8]) {
         let ty = Ty::of_memory(dtype).unwrap_or(Ty::F32);
         if dtype.size() >= 4 {
             let mask = self.fit_mask(mask, ty, temps[0]);

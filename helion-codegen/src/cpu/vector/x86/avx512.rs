@@ -39,7 +39,8 @@ impl Emitter<'_> {
         let width = self.width(ty);
         let dst = vector(to, width);
         let (long, wide) = (ty == Ty::I64, self.target.wide);
-        let (add, spread) = if long { (&codes::PADDQ, &codes::PBROADCASTQ) } else { (&codes::PADDD, &codes::PBROADCASTD) };
+        let (add, spread) =
+            if long { (&codes::PADDQ, &codes::PBROADCASTQ) } else { (&codes::PADDD, &codes::PBROADCASTD) };
         let add = self.asm.code(add, width);
         let from = if long { Register::RCX } else { Register::ECX };
         if wide {

@@ -402,12 +402,20 @@ impl<'a> Emitter<'a> {
             Op::Compare(cmp) => {
                 let (a, b) = (self.reg(args[0], ty), self.rm(section, args[1], ty));
                 let to = self.register(to, Ty::Mask);
-                if self.target.wide { self.compare512(cmp, ty, to, a, b) } else { self.compare2(cmp, ty, to, a, b, temps) }
+                if self.target.wide {
+                    self.compare512(cmp, ty, to, a, b)
+                } else {
+                    self.compare2(cmp, ty, to, a, b, temps)
+                }
             }
             Op::Select => {
                 let mask = self.reg(args[0], Ty::Mask);
                 let (a, b) = (self.rm(section, args[1], ty), self.reg(args[2], ty));
-                if self.target.wide { self.select512(ty, to, mask, a, b) } else { self.select2(ty, to, mask, a, b, temps) }
+                if self.target.wide {
+                    self.select512(ty, to, mask, a, b)
+                } else {
+                    self.select2(ty, to, mask, a, b, temps)
+                }
             }
             Op::Convert(into) if into == ty => self.bits(section, ty, into, to, args[0]),
             Op::Convert(into) => {
