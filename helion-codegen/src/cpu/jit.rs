@@ -5,6 +5,7 @@
 //! description is built once per process and optimisation level.
 
 use super::Error;
+use super::memory::{Code, CodeArena};
 use super::runtime::Runtime;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -91,7 +92,7 @@ pub(super) fn compile(func: ir::Function, effort: Effort, programs: &[usize]) ->
                 other => return Err(Error::Cranelift(format!("relocation {other:?} is not handled"))),
             }
         }
-        let code = Code::publish(&bytes)?;
+        let code = with_arena(|a| a.install(&bytes)).map_err(|e| Error::Memory(e.to_string()))?;
         let func = std::mem::replace(&mut ctx.func, ir::Function::new());
         ctx.clear();
         Ok((code, func))
@@ -134,57 +135,12 @@ fn libcall(call: LibCall) -> Result<usize, Error> {
     Ok(f.address())
 }
 
-/// Machine code in executable memory, unmapped when dropped.
-#[derive(Debug)]
-pub(super) struct Code {
-    base: *mut u8,
-    mapped: usize,
-    len: usize,
-}
-
-// SAFETY: after `publish` the memory is read-only and executable; nothing changes it until drop.
-unsafe impl Send for Code {}
-// SAFETY: as above.
-unsafe impl Sync for Code {}
-
-impl Code {
-    /// Copies machine code to fresh pages and makes them executable.
-    fn publish(bytes: &[u8]) -> Result<Code, Error> {
-        let page = 4096;
-        let mapped = bytes.len().max(1).next_multiple_of(page);
-        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: an anonymous mapping at an address of the system's choice touches nothing of ours.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), mapped, prot, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(Error::Memory(mapped));
-        }
-        let code = Code { base: base.cast(), mapped, len: bytes.len() };
-        // SAFETY: the mapping is ours, writable and at least `bytes.len()` long.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), code.base, bytes.len()) };
-        // SAFETY: the range is exactly the mapping made above.
-        if unsafe { libc::mprotect(base, mapped, libc::PROT_READ | libc::PROT_EXEC) } != 0 {
-            return Err(Error::Memory(mapped));
-        }
-        Ok(code)
+/// Runs something with this thread's code memory.
+pub(super) fn with_arena<T>(f: impl FnOnce(&mut CodeArena) -> T) -> T {
+    thread_local! {
+        static ARENA: RefCell<CodeArena> = RefCell::new(CodeArena::new());
     }
-
-    /// The first instruction.
-    pub(super) fn address(&self) -> *const u8 {
-        self.base
-    }
-
-    /// The bytes of the code.
-    pub(super) fn bytes(&self) -> &[u8] {
-        // SAFETY: `len` readable bytes lie at `base` for as long as `self` lives.
-        unsafe { std::slice::from_raw_parts(self.base, self.len) }
-    }
-}
-
-impl Drop for Code {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours and nobody runs it any more: its owner is being dropped.
-        unsafe { libc::munmap(self.base.cast(), self.mapped) };
-    }
+    ARENA.with_borrow_mut(f)
 }
 
 /// Disassembly of machine code, one instruction per line; hexadecimal where no disassembler is built in.

@@ -23,12 +23,14 @@ pub use host::host_target;
 pub use jit::Effort;
 
 use helion_ir::loops;
-use jit::Code;
+use memory::Code;
 use programs::Programs;
 
 /// How to compile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CpuOptions {
+    /// Instruction set of vector programs; the best of this machine if not given.
+    pub isa: Option<vector::Isa>,
     /// Whether loops may become vector programs.
     pub vectorise: bool,
     /// How much work Cranelift puts into the kernel.
@@ -37,7 +39,7 @@ pub struct CpuOptions {
 
 impl Default for CpuOptions {
     fn default() -> Self {
-        CpuOptions { vectorise: true, effort: Effort::default() }
+        CpuOptions { isa: None, vectorise: true, effort: Effort::default() }
     }
 }
 
@@ -54,8 +56,8 @@ pub enum Error {
     #[error("no code generator for this machine: {0}")]
     Host(String),
     /// No executable memory.
-    #[error("no executable memory for {0} bytes of code")]
-    Memory(usize),
+    #[error("{0}")]
+    Memory(String),
 }
 
 /// What a launch needs.
@@ -147,9 +149,9 @@ impl CompiledKernel {
         self.clif.display().to_string()
     }
 
-    /// The kernel's machine code, disassembled.
+    /// The machine code of the kernel and its vector programs, disassembled.
     pub fn asm(&self) -> String {
-        jit::disassemble(self.code.bytes(), self.code.address() as u64)
+        jit::disassemble(self.code.bytes(), self.code.address() as u64) + &self.programs.asm()
     }
 
     /// The vector programs it calls, as text.

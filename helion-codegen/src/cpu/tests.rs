@@ -1,102 +1,144 @@
-//! Compiled kernels against the reference interpreter and against plain Rust.
+//! Compiled kernels against the reference interpreter, for every lowering this machine can run.
+
+mod elementwise;
+mod nests;
 
 use super::*;
-use helion_ir::dtype::{DType, Literal};
-use helion_ir::loops::*;
-use helion_ir::tile::{Dim, Layout};
-use helion_ir::{BinaryOp, Loc};
-use smallvec::smallvec;
+use helion_ir::args::{Arg, Args, TensorArg};
+use helion_ir::dtype::{Class, DType, Literal};
+use helion_ir::loops::{self, ParamKind};
+use helion_ir::tile::Dim;
 
-/// `out[i] = x[i] + x[i]` in blocks of 4, made by hand.
-fn doubled() -> Function {
-    let i64v = || Value { dtype: DType::I64, name: None };
-    let f32v = || Value { dtype: DType::F32, name: None };
-    let inst = |op, args: &[u32], result: Option<u32>| Inst {
-        op,
-        args: args.iter().map(|v| Val(*v)).collect(),
-        result: result.map(Val),
-        at: Loc::UNKNOWN,
-    };
-    let tensor = |name: &str, mutable| Param {
-        name: name.into(),
-        kind: ParamKind::Tensor {
-            dtype: DType::F32,
-            dims: smallvec![Dim::Symbol(SymbolId(0))],
-            mutable,
-            layout: Layout::Contiguous,
-        },
-        at: Loc::UNKNOWN,
-    };
-    let four = Literal::from_i64(DType::I64, 4);
-    let three = Literal::from_i64(DType::I64, 3);
-    Function {
-        name: "doubled".into(),
-        config: Default::default(),
-        params: vec![tensor("x", false), tensor("out", true)],
-        symbols: vec![Symbol { name: "n".into() }],
-        values: vec![
-            i64v(),
-            i64v(),
-            i64v(),
-            i64v(),
-            i64v(),
-            i64v(),
-            i64v(),
-            i64v(),
-            i64v(),
-            i64v(),
-            i64v(),
-            f32v(),
-            f32v(),
-        ],
-        buffers: vec![],
-        header: vec![
-            inst(Op::Size(SymbolId(0)), &[], Some(0)),
-            inst(Op::Const(four), &[], Some(1)),
-            inst(Op::Const(three), &[], Some(2)),
-            inst(Op::Binary(BinaryOp::Add), &[0, 2], Some(3)),
-            inst(Op::Binary(BinaryOp::Div), &[3, 1], Some(4)),
-        ],
-        grid: vec![GridAxis { name: "t".into(), count: Val(4), index: Val(5) }],
-        body: vec![
-            Stmt::Inst(inst(Op::Binary(BinaryOp::Mul), &[5, 1], Some(6))),
-            Stmt::Inst(inst(Op::Binary(BinaryOp::Sub), &[0, 6], Some(7))),
-            Stmt::Inst(inst(Op::Binary(BinaryOp::Min), &[7, 1], Some(8))),
-            Stmt::Nest(Nest {
-                axes: vec![Axis { var: Val(9), extent: Val(8), bound: Some(4) }],
-                reduce: 0,
-                carries: vec![],
-                body: vec![
-                    inst(Op::Binary(BinaryOp::Add), &[6, 9], Some(10)),
-                    inst(Op::Load { mem: Mem::Tensor(ParamId(0)), masked: false }, &[10], Some(11)),
-                    inst(Op::Binary(BinaryOp::Add), &[11, 11], Some(12)),
-                    inst(Op::Store { mem: Mem::Tensor(ParamId(1)), masked: false }, &[12, 10], None),
-                ],
-                finals: vec![],
-            }),
-        ],
+/// Every way to compile that this machine can run.
+fn ways() -> Vec<CpuOptions> {
+    let scalar = |effort| CpuOptions { isa: None, vectorise: false, effort };
+    let mut ways = vec![scalar(Effort::Quick), scalar(Effort::Full)];
+    for isa in vector::Isa::ALL.into_iter().filter(|i| i.available()) {
+        ways.push(CpuOptions { isa: Some(isa), vectorise: true, effort: Effort::Full });
+    }
+    ways
+}
+
+/// A small generator of numbers, the same every time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) ^ (self.0 << 20)
+    }
+
+    /// An element: mostly small numbers, sometimes an edge of the type.
+    fn element(&mut self, d: DType) -> Literal {
+        let (pick, small) = (self.next() % 16, (self.next() % 4001) as f64 / 250.0 - 8.0);
+        match d.class() {
+            Class::Bool => Literal::from_i64(d, (pick & 1) as i64),
+            Class::Signed | Class::Unsigned if pick == 0 => Literal::from_bits(d, self.next()),
+            Class::Signed | Class::Unsigned => Literal::from_i64(d, small as i64),
+            Class::Float | Class::Storage => Literal::from_f64(d, small),
+        }
     }
 }
 
-#[test]
-fn a_kernel_made_by_hand_runs() {
-    for vectorise in [false, true] {
-        for effort in [Effort::Quick, Effort::Full] {
-            let k = compile(&doubled(), &CpuOptions { vectorise, effort, ..Default::default() }).unwrap();
-            for n in [0u64, 1, 3, 4, 5, 17] {
-                let x: Vec<f32> = (0..n).map(|i| i as f32).collect();
-                let mut out = vec![0f32; n as usize];
-                let args = [x.as_ptr() as u64, n, 1, out.as_mut_ptr() as u64, n, 1, n];
-                let plan = k.plan(&args);
-                assert_eq!(plan.programs, n.div_ceil(4));
-                let mut scratch = vec![0u64; plan.scratch_bytes as usize / 8 + 16];
-                let at = scratch.as_mut_ptr().cast::<u8>();
-                let at = at.wrapping_add(at.align_offset(64));
-                // SAFETY: the words describe `x` and `out`; scratch is large enough and aligned.
-                unsafe { k.run(&args, at, 0, plan.programs) };
-                assert!(out.iter().zip(&x).all(|(o, x)| *o == x + x), "{n}: {out:?}");
+/// Arguments for a function: tensors of random elements, with these sizes.
+fn arguments(f: &loops::Function, sizes: &[(&str, u64)], seed: u64) -> Args {
+    let mut numbers = Numbers(seed);
+    let size = |d: &Dim| match d {
+        Dim::Const(n) => *n,
+        Dim::Symbol(s) => sizes.iter().find(|(n, _)| *n == f.symbols[s.index()].name).unwrap().1,
+        Dim::Tile(_) | Dim::Expr(_) => unreachable!("dims of tensors"),
+    };
+    let params = f.params.iter().map(|p| match &p.kind {
+        ParamKind::Tensor { dtype, dims, .. } => {
+            let dims: Vec<u64> = dims.iter().map(size).collect();
+            let n = dims.iter().product::<u64>();
+            let elements: Vec<Literal> = (0..n).map(|_| numbers.element(*dtype)).collect();
+            Arg::from(TensorArg::new(*dtype, &dims, elements))
+        }
+        ParamKind::Scalar { dtype } => Arg::from(numbers.element(*dtype)),
+    });
+    let params = params.collect();
+    Args::bind(&f.params, &f.symbols, params, sizes).unwrap()
+}
+
+/// The argument words of arguments.
+fn words(args: &mut Args) -> Vec<u64> {
+    let mut words = Vec::new();
+    for a in &mut args.params {
+        match a {
+            Arg::Scalar(l) => words.push(l.bits),
+            Arg::Tensor(t) => {
+                let offset = t.offset() * t.dtype().size() as u64;
+                words.push(t.data_mut().as_mut_ptr() as u64 + offset);
+                words.extend(t.dims().iter().copied());
+                words.extend(t.strides().iter().map(|s| *s as u64));
             }
-            assert!(!k.clif().is_empty() && !k.asm().is_empty());
+        }
+    }
+    words.extend(args.symbols.iter().copied());
+    words
+}
+
+/// Runs a compiled kernel on arguments.
+fn execute(k: &CompiledKernel, args: &mut Args) {
+    let words = words(args);
+    let plan = k.plan(&words);
+    let mut scratch = vec![0xa5a5_a5a5_a5a5_a5a5u64; plan.scratch_bytes as usize / 8 + 16];
+    let at = scratch.as_mut_ptr().cast::<u8>();
+    let at = at.wrapping_add(at.align_offset(64));
+    // SAFETY: the words describe tensors that live in `args`; scratch is aligned and large enough. Two calls,
+    // so that ranges of instances are covered.
+    unsafe {
+        k.run(&words, at, 0, plan.programs / 2);
+        k.run(&words, at, plan.programs / 2, plan.programs);
+    }
+}
+
+/// Compares every way to compile with the interpreter. `want_vector` says that vector programs must be used
+/// where an instruction set is asked for.
+/// The text with its values numbered without gaps, as the parser wants them.
+fn renumber(text: &str) -> String {
+    let mut seen: Vec<&str> = Vec::new();
+    let mut out = String::new();
+    for (i, piece) in text.split('%').enumerate() {
+        let digits = piece.len() - piece.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, rest) = piece.split_at(if i == 0 { 0 } else { digits });
+        if i > 0 {
+            let at = seen.iter().position(|n| *n == number).unwrap_or_else(|| {
+                seen.push(number);
+                seen.len() - 1
+            });
+            out += &format!("%{at}");
+        }
+        out += rest;
+    }
+    out
+}
+
+fn check(text: &str, sizes: &[(&str, u64)], tolerance: f64, want_vector: bool) {
+    let f = loops::parse(&renumber(text)).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    check_args(&f, arguments(&f, sizes, 7), tolerance, want_vector, &format!("{sizes:?}"));
+}
+
+fn check_args(f: &loops::Function, start: Args, tolerance: f64, want_vector: bool, what: &str) {
+    let mut want = start.clone();
+    loops::interp::run(f, &mut want).unwrap_or_else(|e| panic!("{e}\n{f}"));
+    let mut expanded = f.clone();
+    crate::passes::math::expand_math(&mut expanded);
+    loops::verify(&expanded).unwrap_or_else(|e| panic!("{}\n{expanded}", helion_ir::diag::render(&e)));
+    for way in ways() {
+        let source = if way.vectorise { &expanded } else { f };
+        let k = compile(source, &way).unwrap_or_else(|e| panic!("{e}\n{way:?}\n{f}"));
+        let mut got = start.clone();
+        execute(&k, &mut got);
+        for (i, p) in f.params.iter().enumerate() {
+            if let (Some(g), Some(w)) = (got.tensor(i), want.tensor(i)) {
+                let close = g.close_to(w, tolerance, tolerance);
+                close.unwrap_or_else(|e| panic!("{way:?} {what} `{}`: {e}\n{source}\n{}", p.name, k.vector_programs()));
+            }
+        }
+        if want_vector && way.isa.is_some_and(|i| i != vector::Isa::Clif128) {
+            assert!(k.vector_programs().contains("u1:"), "{way:?}: no vector program in\n{source}");
         }
     }
 }

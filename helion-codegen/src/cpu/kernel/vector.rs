@@ -3,6 +3,7 @@
 
 use super::Lower;
 use crate::cpu::Error;
+use crate::cpu::vector::Isa;
 use crate::cpu::vector::ir::Ty;
 use crate::cpu::vectorise::{Carried, Source, VectorNest, candidates};
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -25,9 +26,10 @@ impl Lower<'_> {
         if !self.options.vectorise || nest.axes.is_empty() {
             return Ok(false);
         }
+        let isa = self.options.isa.unwrap_or_else(Isa::best);
         let facts = self.facts.clone();
         for form in candidates(&facts, nest) {
-            let Some(program) = self.programs.vector(&form.program) else { continue };
+            let Some(program) = self.programs.vector(&form.program, isa) else { continue };
             let bytes = (form.slots.len().max(1) * 8) as u32;
             let block = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 3));
             let call = Call { nest, form: &form, program, block };
