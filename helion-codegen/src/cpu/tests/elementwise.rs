@@ -33,8 +33,46 @@ fn kernel(op: &str, d: DType, result: DType, operands: &str) -> String {
 
 /// Elements at the edges of a type, and pairs of them.
 fn edges(d: DType) -> (Vec<Literal>, Vec<Literal>) {
-    let floats = [0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -2.5, 3.0, 1e-3, 7.25, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 300.0, -1e5, 3e9, -3e9, 1e20];
-    let bits = [0, 1, 2, 3, 5, 7, 31, 63, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0x7fff_ffff, 0x8000_0000, u64::MAX, 1 << 63, i64::MAX as u64];
+    let floats = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        2.5,
+        -2.5,
+        3.0,
+        1e-3,
+        7.25,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
+        300.0,
+        -1e5,
+        3e9,
+        -3e9,
+        1e20,
+    ];
+    let bits = [
+        0,
+        1,
+        2,
+        3,
+        5,
+        7,
+        31,
+        63,
+        0x7f,
+        0x80,
+        0xff,
+        0x7fff,
+        0x8000,
+        0x7fff_ffff,
+        0x8000_0000,
+        u64::MAX,
+        1 << 63,
+        i64::MAX as u64,
+    ];
     let list: Vec<Literal> = match d.class() {
         Class::Bool => vec![Literal::from_bits(d, 0), Literal::from_bits(d, 1)],
         Class::Signed | Class::Unsigned => bits.iter().map(|b| Literal::from_bits(d, *b)).collect(),
@@ -72,7 +110,8 @@ fn unary_operations() {
     for op in UnaryOp::ALL {
         for d in DType::ALL.iter().filter(|d| op.rule().accepts(**d)) {
             let result = op.rule().result(*d);
-            let exact = !matches!(op.rule(), Rule::Float) || matches!(op, UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc | UnaryOp::Sqrt);
+            let exact = !matches!(op.rule(), Rule::Float)
+                || matches!(op, UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc | UnaryOp::Sqrt);
             run(&kernel(op.name(), *d, result, "%2"), *d, result, if exact { 0.0 } else { slack(*d) });
         }
     }
@@ -108,7 +147,8 @@ fn fma_and_constant_shifts() {
     }
     for d in [DType::I8, DType::U16, DType::I32, DType::U32, DType::I64, DType::U64] {
         for op in ["shl", "shr"] {
-            let text = kernel(op, d, d, "%2, %5").replace("  header {\n", &format!("  header {{\n    %5: {d} = const {d} 3\n"));
+            let text = kernel(op, d, d, "%2, %5")
+                .replace("  header {\n", &format!("  header {{\n    %5: {d} = const {d} 3\n"));
             run(&text, d, d, 0.0);
         }
     }

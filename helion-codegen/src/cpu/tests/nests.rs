@@ -78,10 +78,9 @@ loops softmax {
 /// `finals` and read in the body, so the vectoriser must not keep an old value.
 #[test]
 fn softmax() {
-    let text = SOFTMAX.replace("store &top[%19.i], %22", "store &sums[%19.i], %22").replace(
-        "%34: f32 = load &top[%31.i]",
-        "%34: f32 = load &sums[%31.i]",
-    );
+    let text = SOFTMAX
+        .replace("store &top[%19.i], %22", "store &sums[%19.i], %22")
+        .replace("%34: f32 = load &top[%31.i]", "%34: f32 = load &sums[%31.i]");
     let text = text.replace("  buffer top", "  buffer sums: f32[%2]\n  buffer top");
     for n in SIZES {
         for m in [1, 2, 5] {
