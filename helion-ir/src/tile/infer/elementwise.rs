@@ -146,18 +146,18 @@ impl Cx<'_> {
         let message =
             format!("shapes do not match in `{word}`: {}, {}; on axis {axis} {p} meets {q}", self.is(i), self.is(j));
         let e = self.made_at(self.error(message), &[i, j]);
-        if let Some(axis) = unsqueeze_axis(a, b) {
-            return e.help(self.call(j, &format!("unsqueeze({axis})")));
+        if let Some(calls) = unsqueeze_calls(a, b) {
+            return e.help(self.call(j, &calls));
         }
-        if let Some(axis) = unsqueeze_axis(b, a) {
-            return e.help(self.call(i, &format!("unsqueeze({axis})")));
+        if let Some(calls) = unsqueeze_calls(b, a) {
+            return e.help(self.call(i, &calls));
         }
         if let ([.., r, c], [.., s, d]) = (&a[..], &b[..])
             && (r, c) == (d, s)
         {
             return e.help(format!("transpose one of them: {}", self.call(j, "t()")));
         }
-        differing_dims(self.f, e, x, y)
+        if a.len() == b.len() { differing_dims(self.f, e, x, y) } else { e }
     }
 }
 
@@ -177,14 +177,21 @@ pub(super) fn differing_dims(f: &Function, e: Diagnostic, x: Dim, y: Dim) -> Dia
     }
 }
 
-/// The axis at which a size of 1 put into `small` lets it broadcast against `large`.
-fn unsqueeze_axis(large: &[Dim], small: &[Dim]) -> Option<usize> {
-    if small.is_empty() || small.len() >= large.len() {
+/// The calls that put axes of size 1 into `small` so that it broadcasts against `large`: one axis
+/// anywhere, or several at the end.
+fn unsqueeze_calls(large: &[Dim], small: &[Dim]) -> Option<String> {
+    let rank = small.len();
+    if rank == 0 || rank >= large.len() {
         return None;
     }
-    (0..=small.len()).rev().find(|axis| {
+    let fits = |axis: usize, many: usize| {
         let mut padded = small.to_vec();
-        padded.insert(*axis, Dim::Const(1));
+        padded.splice(axis..axis, std::iter::repeat_n(Dim::Const(1), many));
         broadcast_two(large, &padded).is_ok()
-    })
+    };
+    if let Some(axis) = (0..=rank).rev().find(|axis| fits(*axis, 1)) {
+        return Some(format!("unsqueeze({axis})"));
+    }
+    let many = (2..=large.len() - rank).find(|many| fits(rank, *many))?;
+    Some((rank..rank + many).map(|axis| format!("unsqueeze({axis})")).collect::<Vec<_>>().join("."))
 }
