@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Rng, mutate};
+use common::{Rng, cases, mutate};
 use helion_ir::args::{Arg, Args, TensorArg};
 use helion_ir::config::{Config, Knob, Slot};
 use helion_ir::dtype::Literal;
@@ -104,7 +104,7 @@ impl Gen {
         Operand {
             mem: self.mem(),
             origin: self.some(4),
-            batch: self.rng.several(3, axis),
+            batch: (0..self.rng.below(4)).map(|_| axis(&mut self.rng)).collect(),
             row: axis(&mut self.rng),
             col: axis(&mut self.rng),
         }
@@ -235,13 +235,8 @@ fn arguments(func: &Function) -> Option<Args> {
 
 #[test]
 fn mutated_text_never_panics() {
-    let seeds: Vec<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files"))
-        .unwrap()
-        .map(|f| f.unwrap().path())
-        .filter(|p| p.extension().is_some_and(|e| e == "loops"))
-        .map(|p| std::fs::read_to_string(p).unwrap())
-        .chain((0..20).map(|s| random_function(s).to_string()))
-        .collect();
+    let seeds: Vec<String> =
+        cases("loops").into_iter().chain((0..20).map(|s| random_function(s).to_string())).collect();
     let (mut parsed, mut verified, mut ran) = (0, 0, 0);
     for seed in 0..20_000 {
         let mut rng = Rng(seed);

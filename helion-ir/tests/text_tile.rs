@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Rng, mutate};
+use common::{Rng, cases, mutate};
 use helion_ir::dtype::Literal;
 use helion_ir::tile::*;
 use helion_ir::{BinaryOp, DType, Loc, UnaryOp};
@@ -195,19 +195,15 @@ fn random_functions_survive_the_round_trip() {
         let text = func.to_string();
         let back = parse(&text).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{text}"));
         assert_eq!(back, func, "seed {seed}\n{text}");
+        // Whatever it says, it must not panic.
+        let _ = verify(func);
     }
 }
 
 #[test]
 fn mutated_text_never_panics() {
-    let seeds: Vec<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files"))
-        .unwrap()
-        .map(|f| f.unwrap().path())
-        .filter(|p| p.extension().is_some_and(|e| e == "tile"))
-        .map(|p| std::fs::read_to_string(p).unwrap())
-        .chain((0..20).map(|s| random_function(s).to_string()))
-        .collect();
-    let mut parsed = 0;
+    let seeds: Vec<String> = cases("tile").into_iter().chain((0..20).map(|s| random_function(s).to_string())).collect();
+    let (mut parsed, mut verified) = (0, 0);
     for seed in 0..20_000 {
         let mut rng = Rng(seed);
         let text = rng.pick(&seeds);
@@ -218,11 +214,12 @@ fn mutated_text_never_panics() {
                 let printed = func.to_string();
                 let back = parse(&printed).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{printed}"));
                 assert_eq!(back, func, "seed {seed}");
+                verified += usize::from(verify(func).is_ok());
             }
             Err(e) => assert!(e.at.line > 0 && e.at.column > 0 && !e.message.is_empty(), "{e:?}"),
         }
     }
-    println!("{parsed} of 20000 mutated texts parse");
+    println!("{parsed} of 20000 mutated texts parse, {verified} verify");
 }
 
 #[test]

@@ -22,12 +22,12 @@ type Done = Result<(), String>;
 /// A launch that would run more instructions than this is stopped by [`run`].
 const UNLIMITED: u64 = u64::MAX;
 
-/// Runs the whole grid. What `print` instructions print goes to standard output.
+/// Runs the whole grid. What `print` instructions print goes to standard error.
 ///
 /// # Errors
 /// Why the function is not valid, why the arguments do not fit, or the first access that is wrong.
 pub fn run(func: &Function, args: &mut LaunchArgs) -> Result<(), String> {
-    run_with(func, args, UNLIMITED, &mut |line| println!("{line}"))
+    run_with(func, args, UNLIMITED, &mut |line| eprintln!("{line}"))
 }
 
 /// Like [`run`], but stops with an error after about `steps` instructions, and hands printed lines to `print`.
@@ -109,6 +109,7 @@ impl Machine<'_> {
     }
 
     /// An `i64`.
+    #[inline]
     fn int(&self, v: Val) -> i64 {
         self.vals[v.index()] as i64
     }
@@ -118,14 +119,17 @@ impl Machine<'_> {
         self.int(v).max(0) as u64
     }
 
+    #[inline]
     fn bits(&self, v: Val) -> u64 {
         self.vals[v.index()]
     }
 
+    #[inline]
     fn lit(&self, v: Val) -> Literal {
         Literal { dtype: self.dtypes[v.index()], bits: self.vals[v.index()] }
     }
 
+    #[inline]
     fn spend(&mut self) -> Done {
         self.steps = self.steps.checked_sub(1).ok_or(LIMIT)?;
         Ok(())
@@ -174,7 +178,11 @@ impl Machine<'_> {
 
     /// The indices of an access.
     fn index(&self, args: &[Val]) -> SmallVec<[i64; 6]> {
-        args.iter().map(|v| self.vals[v.index()] as i64).collect()
+        let mut out = SmallVec::new();
+        for v in args {
+            out.push(self.vals[v.index()] as i64);
+        }
+        out
     }
 
     /// What an access was, for messages.
@@ -259,7 +267,7 @@ impl Machine<'_> {
         let value = self.lit(inst.args[0]);
         let (point, start) = (self.point, self.nest_start);
         let written = self.memory.locate(mem, &index).and_then(|at| {
-            let same = self.memory.get(mem, at).is_ok_and(|old| old == value.bits);
+            let same = self.memory.holds(mem, at, value.bits);
             self.memory.cell(mem, at).map_or(Ok(()), |mut c| c.write(point, start, same))?;
             self.memory.set(mem, at, value)
         });

@@ -17,6 +17,7 @@ use crate::diag::{Diagnostic, Loc};
 use crate::dtype::DType;
 use crate::text::{MAX_DEPTH, write};
 use crate::tile::Dim;
+use std::fmt::Display;
 
 /// More diagnostics than this are not collected.
 const MAX_ERRORS: usize = 20;
@@ -60,7 +61,7 @@ struct Verifier<'a> {
     scope: Vec<Val>,
 }
 
-impl Verifier<'_> {
+impl<'a> Verifier<'a> {
     fn error(&mut self, at: Loc, message: impl Into<String>) {
         if self.errors.len() < MAX_ERRORS {
             self.errors.push(Diagnostic::new(at, message));
@@ -79,7 +80,7 @@ impl Verifier<'_> {
     }
 
     /// Brings a value into scope. `what` says what defines it.
-    fn define(&mut self, v: Val, at: Loc, what: &str) {
+    fn define(&mut self, v: Val, at: Loc, what: &dyn Display) {
         match self.state.get(v.index()) {
             None => self.error(at, format!("{what} defines %{}, which is not in the table of values", v.0)),
             Some(State::Undefined) => {
@@ -94,7 +95,7 @@ impl Verifier<'_> {
     }
 
     /// Defines a value of a given type.
-    fn define_as(&mut self, v: Val, dtype: DType, at: Loc, what: &str) {
+    fn define_as(&mut self, v: Val, dtype: DType, at: Loc, what: &dyn Display) {
         self.define(v, at, what);
         if let Some(d) = self.ty(v).filter(|d| *d != dtype) {
             let text = self.show(v);
@@ -103,7 +104,7 @@ impl Verifier<'_> {
     }
 
     /// Checks that a value may be used here; its type if so.
-    fn used(&mut self, v: Val, at: Loc, what: &str) -> Option<DType> {
+    fn used(&mut self, v: Val, at: Loc, what: &dyn Display) -> Option<DType> {
         match self.state.get(v.index()) {
             Some(State::InScope) => return self.ty(v),
             Some(State::Undefined) => {
@@ -120,7 +121,7 @@ impl Verifier<'_> {
     }
 
     /// Checks a use that must have a given type.
-    fn used_as(&mut self, v: Val, dtype: DType, at: Loc, what: &str) {
+    fn used_as(&mut self, v: Val, dtype: DType, at: Loc, what: &dyn Display) {
         if let Some(d) = self.used(v, at, what).filter(|d| *d != dtype) {
             let text = self.show(v);
             self.error(at, format!("{what}: {text} must be {dtype}, not {d}"));
@@ -128,7 +129,7 @@ impl Verifier<'_> {
     }
 
     /// Checks a use that must be an `i64` of the header.
-    fn header_index(&mut self, v: Val, what: &str) {
+    fn header_index(&mut self, v: Val, what: &dyn Display) {
         self.used_as(v, DType::I64, Loc::UNKNOWN, what);
         if self.header.get(v.index()) == Some(&false) {
             let text = self.show(v);
@@ -171,7 +172,7 @@ impl Verifier<'_> {
         self.block(&func.body, 0);
     }
 
-    fn not_negative(&mut self, v: Val, what: &str) {
+    fn not_negative(&mut self, v: Val, what: &dyn Display) {
         if let Some(n) = self.consts.get(v.index()).copied().flatten().filter(|n| *n < 0) {
             self.error(Loc::UNKNOWN, format!("{what} is {n}, but must not be negative"));
         }
@@ -194,14 +195,14 @@ impl Verifier<'_> {
         }
     }
 
-    fn block(&mut self, stmts: &[Stmt], depth: usize) {
+    fn block(&mut self, stmts: &'a [Stmt], depth: usize) {
         let mark = self.scope.len();
         self.open_block(stmts, depth);
         self.leave(mark);
     }
 
     /// A block whose values stay in scope.
-    fn open_block(&mut self, stmts: &[Stmt], depth: usize) {
+    fn open_block(&mut self, stmts: &'a [Stmt], depth: usize) {
         if depth > MAX_DEPTH {
             self.error(Loc::UNKNOWN, format!("statements are nested more than {MAX_DEPTH} levels deep"));
             return;
@@ -214,7 +215,7 @@ impl Verifier<'_> {
         }
     }
 
-    fn stmt(&mut self, stmt: &Stmt, depth: usize) {
+    fn stmt(&mut self, stmt: &'a Stmt, depth: usize) {
         let at = Loc::UNKNOWN;
         match stmt {
             Stmt::Inst(inst) => self.inst(inst),
@@ -240,12 +241,12 @@ impl Verifier<'_> {
             Stmt::While { cond, test, body } => {
                 let mark = self.scope.len();
                 self.open_block(cond, depth + 1);
-                self.used_as(*test, DType::Bool, at, "the test of a `while`");
+                self.used_as(*test, DType::Bool, at, &"the test of a `while`");
                 self.open_block(body, depth + 1);
                 self.leave(mark);
             }
             Stmt::If { cond, then, other } => {
-                self.used_as(*cond, DType::Bool, at, "the condition of an `if`");
+                self.used_as(*cond, DType::Bool, at, &"the condition of an `if`");
                 self.block(then, depth + 1);
                 self.block(other, depth + 1);
             }

@@ -160,9 +160,8 @@ impl<'a> Lexer<'a> {
         let s = self.rest;
         let digits = |from: usize| from + s[from..].find(|c: char| !c.is_ascii_digit()).unwrap_or(s.len() - from);
         let starts_digit = |from: usize| s[from..].starts_with(|c: char| c.is_ascii_digit());
-        if s.starts_with("0x") {
-            let n = 2 + s[2..].find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(s.len() - 2);
-            return self.take(n);
+        if let Some(hex) = s.strip_prefix("0x") {
+            return self.take(2 + hex.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(hex.len()));
         }
         let mut n = digits(0);
         if s[n..].starts_with('.') && starts_digit(n + 1) {

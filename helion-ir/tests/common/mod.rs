@@ -24,11 +24,6 @@ impl Rng {
     pub fn pick<T: Clone>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())].clone()
     }
-    /// Up to `n` items.
-    pub fn several<T, C: FromIterator<T>>(&mut self, n: usize, mut item: impl FnMut(&mut Self) -> T) -> C {
-        let n = self.below(n + 1);
-        (0..n).map(|_| item(self)).collect()
-    }
 }
 
 /// Changes a text at one to four places: characters, words and lines are dropped, doubled, swapped or replaced.
@@ -91,7 +86,17 @@ pub fn mutate(rng: &mut Rng, text: &str) -> String {
         "step",
     ];
     let mut chars: Vec<char> = text.chars().collect();
-    for _ in 0..=rng.below(4) {
+    if rng.one_in(2) {
+        // One or two digits change: most such texts parse, and name other values, axes, types, sizes.
+        let digits: Vec<usize> = (0..chars.len()).filter(|i| chars[*i].is_ascii_digit()).collect();
+        for _ in 0..1 + rng.below(2) {
+            if !digits.is_empty() {
+                chars[rng.pick(&digits)] = rng.pick(&['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+            }
+        }
+        return chars.into_iter().collect();
+    }
+    for _ in 0..rng.pick(&[1, 1, 1, 2, 4]) {
         let at = rng.below(chars.len() + 1);
         let len = rng.pick(&[1, 1, 1, 2, 5, 20, 80]).min(chars.len() - at);
         let to = rng.below(chars.len() + 1);
@@ -111,4 +116,18 @@ pub fn mutate(rng: &mut Rng, text: &str) -> String {
         }
     }
     chars.into_iter().collect()
+}
+
+/// The cases of the file tests with an extension.
+pub fn cases(extension: &str) -> Vec<String> {
+    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files")).unwrap();
+    let mut paths: Vec<_> = folder.map(|f| f.unwrap().path()).collect();
+    paths.retain(|p| p.extension().is_some_and(|e| e == extension));
+    paths.sort();
+    let texts = paths.iter().map(|p| std::fs::read_to_string(p).unwrap());
+    texts
+        .flat_map(|t| t.split("; test: ").map(str::to_owned).collect::<Vec<_>>())
+        .filter(|c| c.contains('{'))
+        .map(|c| format!("; {c}"))
+        .collect()
 }

@@ -134,6 +134,17 @@ impl<'a> Memory<'a> {
         shadow.map(|shadow| Cell { shadow, program: self.program, shared })
     }
 
+    /// Whether an element is defined and has these bits.
+    pub fn holds(&self, mem: Mem, at: usize, bits: u64) -> bool {
+        match mem {
+            Mem::Tensor(p) => self.args.tensor(p.index()).and_then(|t| t.get_at(at)).is_some_and(|l| l.bits == bits),
+            Mem::Buffer(b) => {
+                let b = &self.buffers[b.index()];
+                b.shadow[at].writer == self.program && b.data[at] == bits
+            }
+        }
+    }
+
     /// The bits of an element.
     pub fn get(&self, mem: Mem, at: usize) -> Result<u64, String> {
         match mem {

@@ -6,6 +6,8 @@ use crate::dtype::{Class, DType, Literal};
 use crate::elementwise::Rule;
 use crate::loops::types::*;
 use crate::text::write;
+use smallvec::SmallVec;
+use std::fmt::{self, Display};
 
 /// Whether an op may stand in the header: it only computes from sizes and scalar parameters.
 pub(super) fn allowed_in_header(op: &Op) -> bool {
@@ -42,23 +44,35 @@ fn is_canonical(l: Literal) -> bool {
     Literal::from_bits(l.dtype, l.bits) == l && (l.dtype != DType::Bool || l.bits <= 1)
 }
 
+/// An instruction in messages: `` `add` into %5.x ``.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    func: &'a Function,
+    inst: &'a Inst,
+}
+
+impl Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", name(&self.inst.op))?;
+        let Some(r) = self.inst.result else { return Ok(()) };
+        f.write_str(" into ")?;
+        write::value(f, r.0, self.func.values.get(r.index()).and_then(|v| v.name.as_deref()))
+    }
+}
+
 /// One instruction under check.
 struct Check<'v, 'a> {
     v: &'v mut Verifier<'a>,
     at: Loc,
-    /// `` `add` (into %5.x) ``.
-    what: String,
+    what: Subject<'a>,
     /// The operands' types; `None` where the operand is wrong in itself.
-    types: Vec<Option<DType>>,
+    types: SmallVec<[Option<DType>; 6]>,
 }
 
-impl Verifier<'_> {
+impl<'a> Verifier<'a> {
     /// Checks an instruction and brings its result into scope.
-    pub(super) fn inst(&mut self, inst: &Inst) {
-        let mut what = format!("`{}`", name(&inst.op));
-        if let Some(r) = inst.result {
-            what = format!("{what} into {}", self.show(r));
-        }
+    pub(super) fn inst(&mut self, inst: &'a Inst) {
+        let what = Subject { func: self.func, inst };
         let types = inst.args.iter().map(|a| self.used(*a, inst.at, &what)).collect();
         let mut check = Check { v: self, at: inst.at, what, types };
         let result = check.op(&inst.op, &inst.args);
@@ -80,7 +94,7 @@ impl Verifier<'_> {
     }
 
     /// Element type, rank, and whether it may be written, of what an access names.
-    pub(super) fn memory(&mut self, mem: Mem, at: Loc, what: &str) -> Option<(DType, usize, bool)> {
+    pub(super) fn memory(&mut self, mem: Mem, at: Loc, what: &dyn Display) -> Option<(DType, usize, bool)> {
         let func = self.func;
         match mem {
             Mem::Tensor(p) => match func.params.get(p.index()).map(|p| &p.kind) {
@@ -141,7 +155,7 @@ impl Check<'_, '_> {
 
     /// The common type of operands `from..`; `None` if unknown or different.
     fn same(&mut self, from: usize) -> Option<DType> {
-        let known: Vec<DType> = self.types[from..].iter().filter_map(|d| *d).collect();
+        let known: SmallVec<[DType; 4]> = self.types[from..].iter().filter_map(|d| *d).collect();
         let first = *known.first()?;
         if let Some(other) = known.iter().find(|d| **d != first) {
             self.error(format_args!("the operands have different types, {first} and {other}"));
@@ -169,7 +183,7 @@ impl Check<'_, '_> {
             }
             Op::Dim(p, axis) => {
                 self.arity(0);
-                let (at, what) = (self.at, self.what.clone());
+                let (at, what) = (self.at, self.what);
                 if let Some((_, rank, _)) = self.v.memory(Mem::Tensor(*p), at, &what)
                     && *axis as usize >= rank
                 {
@@ -262,7 +276,7 @@ impl Check<'_, '_> {
 
     /// Checks indices `from..to` against the rank of `mem`; the element type and whether it may be written.
     fn access(&mut self, mem: Mem, from: usize, to: usize) -> Option<(DType, bool)> {
-        let (at, what) = (self.at, self.what.clone());
+        let (at, what) = (self.at, self.what);
         let (dtype, rank, writable) = self.v.memory(mem, at, &what)?;
         if to - from != rank {
             let name = self.v.show_mem(mem);

@@ -6,10 +6,11 @@ use crate::dtype::{Class, DType};
 use crate::elementwise::BinaryOp;
 use crate::eval;
 use crate::loops::types::*;
+use std::fmt::Display;
 
-impl Verifier<'_> {
+impl<'a> Verifier<'a> {
     /// An extent and its bound, used before the nest or product it belongs to.
-    fn extent(&mut self, extent: Val, bound: Option<u64>, at: Loc, what: &str) {
+    fn extent(&mut self, extent: Val, bound: Option<u64>, at: Loc, what: &dyn Display) {
         self.used_as(extent, DType::I64, at, what);
         let known = self.consts.get(extent.index()).copied().flatten();
         if let (Some(n), Some(b)) = (known, bound)
@@ -20,7 +21,7 @@ impl Verifier<'_> {
         }
     }
 
-    pub(super) fn nest(&mut self, nest: &Nest) {
+    pub(super) fn nest(&mut self, nest: &'a Nest) {
         let at = Loc::UNKNOWN;
         let what = match nest.axes.first() {
             Some(a) => format!("nest over {}", self.show(a.var)),
@@ -119,7 +120,7 @@ impl Verifier<'_> {
         }
     }
 
-    fn operand(&mut self, o: &Operand, c: &Contract, what: &str) {
+    fn operand(&mut self, o: &Operand, c: &Contract, what: &dyn Display) {
         let at = c.at;
         for v in &o.origin {
             self.used_as(*v, DType::I64, at, what);
