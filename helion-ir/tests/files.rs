@@ -168,7 +168,7 @@ impl Function {
         let mut out = Vec::new();
         match self {
             Function::Loops(f) => loops::interp::run_with(f, &mut args, 1 << 32, &mut |line| out.push(line))?,
-            Function::Tile(f) => run_tile(f, &mut args, &given.blocks)?,
+            Function::Tile(f) => run_tile(f, &mut args, &given.blocks, &mut |line| out.push(line))?,
         }
         for (p, a) in params.iter().zip(&args.params) {
             if let (ParamKind::Tensor { mutable: true, .. }, Arg::Tensor(t)) = (&p.kind, a) {
@@ -180,10 +180,18 @@ impl Function {
     }
 }
 
-fn run_tile(f: &tile::Function, args: &mut Args, blocks: &[(String, u64)]) -> Result<(), String> {
+fn run_tile(
+    f: &tile::Function,
+    args: &mut Args,
+    blocks: &[(String, u64)],
+    print: &mut dyn FnMut(String),
+) -> Result<(), String> {
     let f = tile::verify(f.clone()).map_err(|e| render(&e))?;
-    let _ = (f, args, blocks);
-    Err("there is no interpreter of tile IR yet".to_owned())
+    let block = |t: tile::TileId| {
+        let name = &f.function().tiles[t.index()].name;
+        blocks.iter().find(|(n, _)| n == name).map_or(4, |(_, size)| *size)
+    };
+    tile::interp::run_with(&f, args, &block, print)
 }
 
 /// The shortest text of an element.
