@@ -2,8 +2,7 @@
 
 mod common;
 
-use common::{Rng, cases, mutate};
-use helion_ir::args::{Arg, Args, TensorArg};
+use common::{Rng, arguments, cases, mutate};
 use helion_ir::config::{Config, Knob, Slot};
 use helion_ir::dtype::Literal;
 use helion_ir::loops::*;
@@ -216,23 +215,6 @@ fn random_functions_survive_the_round_trip() {
     }
 }
 
-/// Inputs that fit a function, small ones.
-fn arguments(func: &Function) -> Option<Args> {
-    let symbols = vec![3; func.symbols.len()];
-    let mut params = Vec::new();
-    for p in &func.params {
-        params.push(match &p.kind {
-            ParamKind::Scalar { dtype } => Arg::Scalar(Literal::from_i64(*dtype, 2)),
-            ParamKind::Tensor { dtype, dims, .. } => {
-                let dims: Vec<u64> = dims.iter().map(|d| if let Dim::Const(n) = d { *n } else { 3 }).collect();
-                dims.iter().try_fold(1u64, |n, d| n.checked_mul(*d)).filter(|n| *n < 10_000)?;
-                Arg::Tensor(TensorArg::zeros(*dtype, &dims))
-            }
-        });
-    }
-    Some(Args { params, symbols })
-}
-
 #[test]
 fn mutated_text_never_panics() {
     let seeds: Vec<String> =
@@ -256,7 +238,7 @@ fn mutated_text_never_panics() {
             continue;
         }
         verified += 1;
-        if let Some(mut args) = arguments(&func) {
+        if let Some(mut args) = arguments(&func.params, func.symbols.len()) {
             ran += usize::from(interp::run_with(&func, &mut args, 20_000, &mut drop).is_ok());
         }
     }

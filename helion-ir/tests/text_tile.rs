@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Rng, cases, mutate};
+use common::{Rng, arguments, cases, mutate};
 use helion_ir::dtype::Literal;
 use helion_ir::tile::*;
 use helion_ir::{BinaryOp, DType, Loc, UnaryOp};
@@ -203,7 +203,7 @@ fn random_functions_survive_the_round_trip() {
 #[test]
 fn mutated_text_never_panics() {
     let seeds: Vec<String> = cases("tile").into_iter().chain((0..20).map(|s| random_function(s).to_string())).collect();
-    let (mut parsed, mut verified) = (0, 0);
+    let (mut parsed, mut verified, mut ran) = (0, 0, 0);
     for seed in 0..20_000 {
         let mut rng = Rng(seed);
         let text = rng.pick(&seeds);
@@ -214,12 +214,17 @@ fn mutated_text_never_panics() {
                 let printed = func.to_string();
                 let back = parse(&printed).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{printed}"));
                 assert_eq!(back, func, "seed {seed}");
-                verified += usize::from(verify(func).is_ok());
+                let Ok(func) = verify(func) else { continue };
+                verified += 1;
+                let f = func.function();
+                if let Some(mut args) = arguments(&f.params, f.symbols.len()) {
+                    ran += usize::from(interp::run_with(&func, &mut args, &|_| 2, &mut drop).is_ok());
+                }
             }
             Err(e) => assert!(e.at.line > 0 && e.at.column > 0 && !e.message.is_empty(), "{e:?}"),
         }
     }
-    println!("{parsed} of 20000 mutated texts parse, {verified} verify");
+    println!("{parsed} of 20000 mutated texts parse, {verified} verify, {ran} run");
 }
 
 #[test]

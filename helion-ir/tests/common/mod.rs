@@ -1,5 +1,9 @@
 //! A small deterministic generator of random choices.
 
+use helion_ir::args::{Arg, Args, TensorArg};
+use helion_ir::dtype::Literal;
+use helion_ir::tile::{Dim, Param, ParamKind};
+
 /// SplitMix64.
 pub struct Rng(pub u64);
 
@@ -130,4 +134,21 @@ pub fn cases(extension: &str) -> Vec<String> {
         .filter(|c| c.contains('{'))
         .map(|c| format!("; {c}"))
         .collect()
+}
+
+/// Small arguments for parameters; `None` where their extents are not small.
+pub fn arguments(of: &[Param], symbols: usize) -> Option<Args> {
+    let symbols = vec![3; symbols];
+    let mut params = Vec::new();
+    for p in of {
+        params.push(match &p.kind {
+            ParamKind::Scalar { dtype } => Arg::Scalar(Literal::from_i64(*dtype, 2)),
+            ParamKind::Tensor { dtype, dims, .. } => {
+                let dims: Vec<u64> = dims.iter().map(|d| if let Dim::Const(n) = d { *n } else { 3 }).collect();
+                dims.iter().try_fold(1u64, |n, d| n.checked_mul(*d)).filter(|n| *n < 10_000)?;
+                Arg::Tensor(TensorArg::zeros(*dtype, &dims))
+            }
+        });
+    }
+    Some(Args { params, symbols })
 }
