@@ -1,8 +1,12 @@
 //! Worker threads that share the grid of one launch.
 //!
-//! In: a number of workers and a function of the worker's number. The caller is worker 0; the others
-//! are threads that live as long as the process, spin for some tens of microseconds after each job, then
-//! park. Out: after [`run`] returns, every worker has returned from the function.
+//! In: a number of shares and a function of the share's number. The caller takes share 0; each other share
+//! belongs to one thread that lives as long as the process, spins for some tens of microseconds after each
+//! job, then parks. Out: when [`run`] returns, the function has returned for every share.
+//!
+//! Share `i` always goes to the same thread, whose caches may still hold its data, unless that thread is
+//! late (it was parked, or the system gave its core to another program): a caller that has finished its own share
+//! runs those that nobody has begun. So a launch waits only for threads that are really at work.
 //!
 //! One job runs at a time. A call made while another thread's job runs, or from within a job, runs on
 //! the calling thread alone, so calls nested in any way cannot wait for each other. A panic in a worker is
@@ -44,7 +48,7 @@ struct Padded<V>(V);
 struct Pool {
     /// Which job this is, and in the low bits for how many workers; changes when a job starts.
     epoch: Padded<AtomicU64>,
-    /// Workers that have finished the job.
+    /// Shares that workers have finished.
     done: Padded<AtomicUsize>,
     call: AtomicPtr<()>,
     data: AtomicPtr<()>,
@@ -60,6 +64,8 @@ struct Pool {
 
 /// One worker thread.
 struct Worker {
+    /// The last epoch whose share was begun, by this worker or by the caller. Grows.
+    claimed: Padded<AtomicU64>,
     parked: Padded<AtomicBool>,
     thread: OnceLock<Thread>,
 }
@@ -79,11 +85,11 @@ fn pool() -> &'static Pool {
     &POOL
 }
 
-/// Runs `f(worker, workers)` on up to `workers` threads and waits for all of them. `f` is told how many
-/// there really are; it is called once per worker.
+/// Runs `f(share, shares)` once for each share, on up to `workers` threads, and waits for all of them. `f` is
+/// told how many shares there really are: at most `workers`.
 ///
 /// # Panics
-/// When `f` does, after all workers are done.
+/// When `f` does, after all shares are done.
 pub fn run<F: Fn(usize, usize) + Sync>(workers: usize, f: F) {
     let workers = workers.min(MAX_WORKERS);
     if workers <= 1 || inside() || pool().taken.swap(true, Ordering::Acquire) {
@@ -112,9 +118,12 @@ impl Pool {
     /// Makes sure that workers `1..n` exist; returns how many there are, with the caller, up to `n`.
     fn start(&'static self, n: usize) -> usize {
         for number in self.started.load(Ordering::Relaxed) + 1..n {
-            let worker: &'static Worker =
-                Box::leak(Box::new(Worker { parked: Padded(AtomicBool::new(false)), thread: OnceLock::new() }));
             let seen = self.epoch.0.load(Ordering::Relaxed);
+            let worker: &'static Worker = Box::leak(Box::new(Worker {
+                claimed: Padded(AtomicU64::new(seen)),
+                parked: Padded(AtomicBool::new(false)),
+                thread: OnceLock::new(),
+            }));
             let name = format!("helion-{number}");
             let thread = std::thread::Builder::new().name(name).spawn(move || self.work(worker, number, seen));
             // Without another thread the work is shared by those there are.
@@ -137,13 +146,22 @@ impl Pool {
         self.done.0.store(0, Ordering::Relaxed);
         let epoch = self.epoch.0.load(Ordering::Relaxed) >> COUNT_BITS;
         // Sequentially consistent with `parked`: either the worker sees the epoch, or we see it parked.
-        self.epoch.0.store(epoch.wrapping_add(1) << COUNT_BITS | n as u64, Ordering::SeqCst);
+        let epoch = (epoch + 1) << COUNT_BITS | n as u64;
+        self.epoch.0.store(epoch, Ordering::SeqCst);
         self.wake(n);
         BUSY.set(true);
         // SAFETY: promised by the caller.
-        let mine = catch_unwind(AssertUnwindSafe(|| unsafe { call(data, 0) }));
+        let mut mine = catch_unwind(AssertUnwindSafe(|| unsafe { call(data, 0) }));
+        let mut begun = n - 1;
+        for (number, worker) in (1..n).filter_map(|w| Some((w, self.worker(w)?))) {
+            if worker.claim(epoch) {
+                begun -= 1;
+                // SAFETY: promised by the caller.
+                mine = mine.and(catch_unwind(AssertUnwindSafe(|| unsafe { call(data, number) })));
+            }
+        }
         BUSY.set(false);
-        wait(|| self.done.0.load(Ordering::Acquire) == n - 1, None);
+        wait(|| self.done.0.load(Ordering::Acquire) == begun, None);
         let theirs = if self.panicked.load(Ordering::Relaxed) { self.take_panic() } else { None };
         mine.err().or(theirs)
     }
@@ -153,10 +171,14 @@ impl Pool {
         self.panic.lock().unwrap_or_else(|e| e.into_inner()).take()
     }
 
+    /// A worker, for the thread that holds `taken`.
+    fn worker(&self, number: usize) -> Option<&'static Worker> {
+        // SAFETY: workers `1..=started` are stored by holders of `taken`, and never freed.
+        unsafe { self.workers[number].load(Ordering::Relaxed).as_ref() }
+    }
+
     fn wake(&self, n: usize) {
-        for w in &self.workers[1..n] {
-            // SAFETY: workers `1..=started` are stored by holders of `taken`, as we are, and never freed.
-            let Some(w) = (unsafe { w.load(Ordering::Relaxed).as_ref() }) else { continue };
+        for w in (1..n).filter_map(|w| self.worker(w)) {
             if w.parked.0.load(Ordering::SeqCst) && w.parked.0.swap(false, Ordering::SeqCst) {
                 if let Some(t) = w.thread.get() {
                     t.unpark();
@@ -182,13 +204,15 @@ impl Pool {
                 worker.parked.0.store(false, Ordering::SeqCst);
             }
             seen = self.epoch.0.load(Ordering::Acquire);
-            // Not for us: the job's words may already be those of the next one, and we are not needed.
+            // Not for us, so we are not needed now.
             spin = number < (seen & ((1 << COUNT_BITS) - 1)) as usize;
-            if !spin {
+            // Too late: the caller did it.
+            if !spin || !worker.claim(seen) {
                 continue;
             }
             let (call, data) = (self.call.load(Ordering::Relaxed), self.data.load(Ordering::Relaxed));
-            // SAFETY: stored by `share` from a `Call` before the epoch that we read; `share` waits for us.
+            // SAFETY: stored by `share` from a `Call` before the epoch that we read. We have claimed our share
+            // of that epoch, so `share` waits for us and the words are still its own.
             let call = unsafe { std::mem::transmute::<*mut (), Call>(call) };
             // SAFETY: as above.
             if let Err(p) = catch_unwind(AssertUnwindSafe(|| unsafe { call(data, number) })) {
@@ -197,6 +221,14 @@ impl Pool {
             }
             self.done.0.fetch_add(1, Ordering::Release);
         }
+    }
+}
+
+impl Worker {
+    /// Begins the share of an epoch; false when it was begun before.
+    fn claim(&self, epoch: u64) -> bool {
+        let last = self.claimed.0.load(Ordering::Relaxed);
+        last < epoch && self.claimed.0.compare_exchange(last, epoch, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 
