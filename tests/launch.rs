@@ -60,8 +60,7 @@ fn softmax_as(name: &'static str, x: &Tensor<f32, 2>, scale: f32) -> Result<Tens
     let mut out = x.empty_like();
     let mut l = Launch::begin(name);
     // SAFETY: the borrows last until the launch has run.
-    let ((x, [m, _]), (o, _)): (_, (_, [Dim; 2])) =
-        unsafe { (l.tensor("x", x.raw()), l.tensor("out", out.raw_mut())) };
+    let ((x, [m, _]), (o, _)): (_, (_, [Dim; 2])) = unsafe { (l.tensor("x", x.raw()), l.tensor("out", out.raw_mut())) };
     let scale = l.scalar("scale", DType::F32, u64::from(scale.to_bits()));
     l.run(name.as_ptr() as usize, |b| {
         let at = Loc::caller();
@@ -107,7 +106,13 @@ fn results_are_right_for_every_size_and_layout() {
         assert_eq!(z, Tensor::from_fn([n], |[i]| i as f32 + 0.5), "{n}");
     }
     let x = numbers(1000);
-    let views = [x.flip(0).unwrap(), x.step_by(0, 3).unwrap(), x.slice(0, 7..).unwrap(), x.slice(0, 3..4).unwrap(), x.slice(0, 0..1).unwrap().expand([77]).unwrap()];
+    let views = [
+        x.flip(0).unwrap(),
+        x.step_by(0, 3).unwrap(),
+        x.slice(0, 7..).unwrap(),
+        x.slice(0, 3..4).unwrap(),
+        x.slice(0, 0..1).unwrap().expand([77]).unwrap(),
+    ];
     for v in views {
         let z = add(&v, &v).unwrap();
         assert_eq!(z, Tensor::from_fn(v.dims(), |[i]| 2.0 * v.get([i]).unwrap()));
@@ -187,7 +192,8 @@ fn mistakes_come_back_on_every_call() {
 #[test]
 fn a_kernel_cannot_launch_another() {
     let x = numbers(4);
-    let e = Launch::begin("outer").run(2, |_| assert!(add(&numbers(4), &numbers(4)).unwrap_err().to_string().contains("recorded")));
+    let e = Launch::begin("outer")
+        .run(2, |_| assert!(add(&numbers(4), &numbers(4)).unwrap_err().to_string().contains("recorded")));
     // An empty body is a kernel without programs or a mistake; either way nothing else is disturbed.
     drop(e);
     assert!(add(&x, &x).is_ok());
@@ -234,7 +240,19 @@ fn threads_agree() {
 fn explain_shows_every_stage() {
     let e = runtime::explain(|| softmax(&matrix(8, 16), 1.0)).unwrap();
     let text = e.to_string();
-    for part in ["kernel softmax", "config: default (default)", "-- arguments", "x: f32 [8, 16]", "scale: f32 = 1", "x.1 = 16", "-- tile", "-- loops", "-- clif", "-- asm", "compile time"] {
+    for part in [
+        "kernel softmax",
+        "config: default (default)",
+        "-- arguments",
+        "x: f32 [8, 16]",
+        "scale: f32 = 1",
+        "x.1 = 16",
+        "-- tile",
+        "-- loops",
+        "-- clif",
+        "-- asm",
+        "compile time",
+    ] {
         assert!(text.contains(part), "{part} in\n{text}");
     }
     let pinned: Config = "block.tm=2".parse().unwrap();
@@ -313,7 +331,8 @@ fn warm_call_overhead() {
     time("captures of add alone", &mut || {
         let mut l = Launch::begin("add");
         // SAFETY: never run.
-        let _: [(_, [Dim; 1]); 3] = unsafe { [l.tensor("x", a.raw()), l.tensor("y", b.raw()), l.tensor("out", c.raw_mut())] };
+        let _: [(_, [Dim; 1]); 3] =
+            unsafe { [l.tensor("x", a.raw()), l.tensor("y", b.raw()), l.tensor("out", c.raw_mut())] };
     });
     time("new tensor of 1024", &mut || drop(x.empty_like()));
     let big = numbers(1 << 20);

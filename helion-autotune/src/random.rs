@@ -16,7 +16,7 @@ impl Random {
     }
     /// A number below `n`; 0 for 0.
     pub(crate) fn below(&mut self, n: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(n) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
     }
     pub(crate) fn shuffle<V>(&mut self, v: &mut [V]) {
         for i in (1..v.len()).rev() {

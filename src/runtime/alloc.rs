@@ -66,7 +66,7 @@ fn small_class(bytes: usize) -> (usize, usize) {
     let up = b.next_power_of_two();
     let low = up / 4 * 3;
     let exponent = up.trailing_zeros() as usize;
-    if b <= low && low % LINE == 0 { (exponent * 2 - 1, low) } else { (exponent * 2, up) }
+    if b <= low && low.is_multiple_of(LINE) { (exponent * 2 - 1, low) } else { (exponent * 2, up) }
 }
 
 /// Free small blocks of one thread, by class.
@@ -88,7 +88,7 @@ impl Drop for Small {
 }
 
 thread_local! {
-    static SMALL: RefCell<Small> = RefCell::new(Small { free: [const { Vec::new() }; 44], bytes: 0 });
+    static SMALL: RefCell<Small> = const { RefCell::new(Small { free: [const { Vec::new() }; 44], bytes: 0 }) };
 }
 
 fn small(bytes: usize) -> Option<Block> {

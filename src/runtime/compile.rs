@@ -98,10 +98,7 @@ fn declare(state: &State, b: &mut Builder) -> Result<()> {
     for (i, c) in state.captures.iter().enumerate() {
         let (name, at) = (c.name.to_string(), State::at(c));
         let id = match &c.tensor {
-            Some(t) => {
-                let dims = t.dims[..t.rank].iter().copied().collect();
-                b.tensor(&name, c.dtype, dims, t.mutable, t.layout, at)
-            }
+            Some(t) => b.tensor(&name, c.dtype, t.dims().collect(), t.mutable, t.layout, at),
             None => b.scalar(&name, c.dtype, at),
         };
         if id != ParamId(i as u32) {

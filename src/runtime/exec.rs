@@ -81,7 +81,10 @@ impl Share {
         if self.first < self.last {
             run(self.first, self.last);
         }
-        while self.rest < self.programs {
+        if self.rest >= self.programs {
+            return;
+        }
+        loop {
             let at = self.rest.saturating_add(taken.fetch_add(self.piece, Ordering::Relaxed));
             if at >= self.programs {
                 return;

@@ -27,6 +27,7 @@ pub fn row_major<const R: usize>(dims: &[usize; R]) -> [isize; R] {
 
 /// The lowest and highest element offset that an index can reach; `None` when there are no elements.
 /// Exact for shapes whose offsets were checked to fit.
+#[inline]
 pub fn reach(dims: &[usize], strides: &[isize]) -> Option<(isize, isize)> {
     let (mut lo, mut hi) = (0isize, 0isize);
     for (&d, &s) in dims.iter().zip(strides) {
@@ -58,6 +59,7 @@ pub fn overlaps(dims: &[usize], strides: &[isize]) -> bool {
 
 /// Whether elements lie row-major without gaps. Strides of axes of size 1 do not matter, and without
 /// elements nothing does.
+#[inline]
 pub fn is_contiguous(dims: &[usize], strides: &[isize]) -> bool {
     let mut expected = 1isize;
     for (&d, &s) in dims.iter().zip(strides).rev() {

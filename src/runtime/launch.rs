@@ -78,9 +78,18 @@ pub(super) struct Capture {
 #[derive(Clone, Copy)]
 pub(super) struct TensorFacts {
     pub(super) rank: usize,
-    pub(super) dims: [Dim; MAX_RANK],
+    /// A byte for each axis, as in the key; see [`dim_of`].
+    sizes: u64,
     pub(super) mutable: bool,
     pub(super) layout: Layout,
+}
+
+impl TensorFacts {
+    /// The symbol, or constant 1, of each axis.
+    pub(super) fn dims(&self) -> impl Iterator<Item = Dim> {
+        let sizes = self.sizes;
+        (0..self.rank).map(move |axis| dim_of(sizes >> (8 * axis) & 0xff))
+    }
 }
 
 /// The memory a captured tensor reaches: `[low, high)`.
@@ -121,6 +130,7 @@ impl Launch {
         Launch { state: Some(state) }
     }
 
+    #[inline]
     fn state(&mut self) -> &mut State {
         self.state.get_or_insert_default()
     }
@@ -259,6 +269,7 @@ impl State {
         self.error.get_or_insert(error);
     }
 
+    #[inline]
     fn capture_tensor<const R: usize>(
         &mut self,
         name: Name,
@@ -270,24 +281,23 @@ impl State {
             return [Dim::Const(1); R];
         }
         let layout = layout(v.dims, v.strides);
-        let mut dims = [Dim::Const(1); MAX_RANK];
         let mut sizes = 0u64;
         for (axis, &d) in v.dims.iter().enumerate() {
-            dims[axis] = self.dim(name, Some(axis as u32), d as u64);
-            sizes |= pattern(dims[axis]) << (8 * axis);
+            sizes |= pattern(self.dim(name, Some(axis as u32), d as u64)) << (8 * axis);
         }
         let narrow = self.span(name, &v, layout);
         let facts = u64::from(v.mutable) | u64::from(narrow) << 1 | (layout as u64) << 2 | (R as u64) << 4;
         self.key.extend([tag::TENSOR | (v.dtype as u64) << 8 | facts << 16, sizes]);
-        let tensor = Some(TensorFacts { rank: R, dims, mutable: v.mutable, layout });
+        let tensor = Some(TensorFacts { rank: R, sizes, mutable: v.mutable, layout });
         self.captures.push(Capture { name, at, dtype: v.dtype, word: self.words.len(), tensor });
         self.words.push(v.ptr as u64);
         self.words.extend(v.dims.iter().map(|&d| d as u64));
         self.words.extend(v.strides.iter().map(|&s| s as u64));
-        std::array::from_fn(|i| dims[i])
+        std::array::from_fn(|axis| dim_of(sizes >> (8 * axis) & 0xff))
     }
 
     /// The symbol of a size: the first one with this value.
+    #[inline]
     fn dim(&mut self, name: Name, axis: Option<u32>, value: u64) -> Dim {
         if value == 1 {
             return Dim::Const(1);
@@ -308,6 +318,7 @@ impl State {
     }
 
     /// Notes the memory a tensor reaches. Returns whether all its byte offsets fit 31 bits.
+    #[inline]
     fn span(&mut self, name: Name, v: &RawView<'_>, layout: Layout) -> bool {
         let Some((lo, hi)) = reach(v.dims, v.strides) else { return true };
         let size = v.dtype.size() as isize;
@@ -390,6 +401,7 @@ fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Bu
 }
 
 /// A size in a key: 0 for the constant 1, else one more than the symbol.
+#[inline]
 fn pattern(dim: Dim) -> u64 {
     match dim {
         Dim::Symbol(s) => u64::from(s.0) + 1,
@@ -397,7 +409,14 @@ fn pattern(dim: Dim) -> u64 {
     }
 }
 
+/// The size of a byte in a key.
+#[inline]
+fn dim_of(pattern: u64) -> Dim {
+    if pattern == 0 { Dim::Const(1) } else { Dim::Symbol(SymbolId(pattern as u32 - 1)) }
+}
+
 /// What compiled code may rely on. Strides of axes of size 1 do not matter.
+#[inline]
 fn layout(dims: &[usize], strides: &[isize]) -> Layout {
     if is_contiguous(dims, strides) {
         return Layout::Contiguous;

@@ -179,10 +179,11 @@ impl Pool {
 
     fn wake(&self, n: usize) {
         for w in (1..n).filter_map(|w| self.worker(w)) {
-            if w.parked.0.load(Ordering::SeqCst) && w.parked.0.swap(false, Ordering::SeqCst) {
-                if let Some(t) = w.thread.get() {
-                    t.unpark();
-                }
+            if w.parked.0.load(Ordering::SeqCst)
+                && w.parked.0.swap(false, Ordering::SeqCst)
+                && let Some(t) = w.thread.get()
+            {
+                t.unpark();
             }
         }
     }
