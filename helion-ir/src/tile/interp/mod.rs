@@ -38,11 +38,23 @@ pub fn run_with(
     blocks: &dyn Fn(TileId) -> u64,
     print: &mut dyn FnMut(String),
 ) -> Result<(), String> {
+    run_in_order(f, args, blocks, print, false)
+}
+
+/// As [`run_with`]; program instances run in the opposite order when `backwards`. A verified function
+/// without atomics gives the same either way.
+pub(super) fn run_in_order(
+    f: &Verified,
+    args: &mut Args,
+    blocks: &dyn Fn(TileId) -> u64,
+    print: &mut dyn FnMut(String),
+    backwards: bool,
+) -> Result<(), String> {
     let f = f.function();
     args.check(&f.params, &f.symbols)?;
     let values = vec![None; f.values.len()];
     let tiles = vec![None; f.tiles.len()];
-    let mut m = Machine { f, args, blocks, print, values, tiles, turns: 0 };
+    let mut m = Machine { f, args, blocks, print, backwards, values, tiles, turns: 0 };
     m.insts(&f.header)?;
     let grid: Vec<TileId> = f.grid().collect();
     m.each_block(&grid, &mut |m| m.insts(&f.body.body))
@@ -65,6 +77,7 @@ struct Machine<'a> {
     args: &'a mut Args,
     blocks: &'a dyn Fn(TileId) -> u64,
     print: &'a mut dyn FnMut(String),
+    backwards: bool,
     values: Vec<Option<Tile>>,
     tiles: Vec<Option<Block>>,
     turns: u64,
@@ -97,7 +110,9 @@ impl<'a> Machine<'a> {
         let size = size.ok_or_else(|| format!("the block size of `{}` must be positive", var.name))?;
         let span = last.checked_sub(first).ok_or_else(|| format!("the range of `{}` is too long", var.name))?.max(0);
         let count = span / size + i64::from(span % size != 0);
-        for ordinal in 0..count {
+        let backwards = var.grid && self.backwards;
+        for n in 0..count {
+            let ordinal = if backwards { count - 1 - n } else { n };
             let begin = first + ordinal * size;
             let end = begin.saturating_add(size).min(last);
             self.tiles[t.index()] = Some(Block { begin, end, ordinal, count });

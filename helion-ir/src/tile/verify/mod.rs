@@ -12,6 +12,10 @@
 //! - Every instruction obeys [`super::infer`], and its results have exactly the types that it gives.
 //! - No two program instances touch one element when one of them writes it without an atomic (`races`).
 
+#[cfg(test)]
+mod mutants;
+#[cfg(test)]
+mod proofs;
 mod races;
 #[cfg(test)]
 mod tests;
