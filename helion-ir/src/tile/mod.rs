@@ -36,6 +36,7 @@ mod dims;
 mod infer;
 pub mod interp;
 mod parse;
+mod parts;
 mod print;
 #[cfg(test)]
 mod samples;
@@ -45,5 +46,6 @@ mod verify;
 pub use builder::Builder;
 pub use infer::{Types, infer};
 pub use parse::parse;
+pub use parts::{AccessKind, MemoryAccess};
 pub use types::*;
 pub use verify::{Verified, verify};

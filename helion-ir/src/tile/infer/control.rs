@@ -167,38 +167,5 @@ impl Cx<'_> {
 
 /// Whether an operation may stand in a combine function.
 fn pure(op: &Op) -> bool {
-    match op {
-        Op::Const(_)
-        | Op::Extent(_)
-        | Op::Scalar(_)
-        | Op::TileBegin(_)
-        | Op::TileEnd(_)
-        | Op::TileOrdinal(_)
-        | Op::TileCount(_)
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Select
-        | Op::Cast(_)
-        | Op::Bitcast(_)
-        | Op::Random { .. } => true,
-        Op::Iota(_)
-        | Op::Load { .. }
-        | Op::Store { .. }
-        | Op::Atomic { .. }
-        | Op::Broadcast(_)
-        | Op::Reshape(_)
-        | Op::Permute(_)
-        | Op::Slice { .. }
-        | Op::Concat { .. }
-        | Op::Gather { .. }
-        | Op::Reduce { .. }
-        | Op::ReduceWith { .. }
-        | Op::Scan { .. }
-        | Op::ScanWith { .. }
-        | Op::Dot { .. }
-        | Op::Print { .. }
-        | Op::For { .. }
-        | Op::While
-        | Op::If => false,
-    }
+    op.is_math() || op.tile_asked().is_some() || matches!(op, Op::Random { .. })
 }

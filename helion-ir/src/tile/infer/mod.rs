@@ -12,7 +12,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-use super::types::{AtomicOp, Dim, Function, Index, Inst, Op, ParamKind, ReduceOp, Region, Shape, Type, ValueId};
+use super::types::{AtomicOp, Dim, Function, Index, Op, ParamKind, ReduceOp, Region, Shape, Type, ValueId};
 use crate::diag::{Diagnostic, Loc};
 use crate::dtype::{DType, Literal};
 use smallvec::{SmallVec, smallvec};
@@ -36,40 +36,6 @@ pub fn infer(f: &mut Function, op: &Op, args: &[ValueId], regions: &[Region], at
 }
 
 impl Op {
-    /// The values that the entries of a memory access's index use.
-    pub fn index_values(&self) -> SmallVec<[ValueId; 4]> {
-        let entries: &[Index] = match self {
-            Op::Load { index, .. } | Op::Store { index, .. } | Op::Atomic { index, .. } => index,
-            _ => &[],
-        };
-        let used = |i: &Index| match i {
-            Index::Tile(_, offset) => *offset,
-            Index::Scalar(v) | Index::Gather(v) => Some(*v),
-            Index::Full => None,
-        };
-        entries.iter().filter_map(used).collect()
-    }
-
-    /// The dims that the operation itself names.
-    pub(super) fn dims(&self) -> SmallVec<[Dim; 4]> {
-        match self {
-            Op::Extent(d) | Op::Iota(d) => smallvec![*d],
-            Op::Broadcast(s) | Op::Reshape(s) => s.clone(),
-            Op::Slice { start, len, .. } => smallvec![*start, *len],
-            _ => SmallVec::new(),
-        }
-    }
-
-    /// The dims that the operation itself names, to be renumbered.
-    pub(super) fn dims_mut(&mut self) -> SmallVec<[&mut Dim; 4]> {
-        match self {
-            Op::Extent(d) | Op::Iota(d) => smallvec![d],
-            Op::Broadcast(s) | Op::Reshape(s) => s.iter_mut().collect(),
-            Op::Slice { start, len, .. } => smallvec![start, len],
-            _ => SmallVec::new(),
-        }
-    }
-
     /// The word for the operation in messages.
     pub(super) fn word(&self) -> &'static str {
         match self {
@@ -112,13 +78,6 @@ impl Op {
             Op::While => "while",
             Op::If => "if",
         }
-    }
-}
-
-impl Inst {
-    /// Every value the instruction itself uses: operands and index entries, not those inside its regions.
-    pub fn uses(&self) -> impl Iterator<Item = ValueId> + '_ {
-        self.args.iter().copied().chain(self.op.index_values())
     }
 }
 
@@ -209,19 +168,18 @@ impl Cx<'_> {
         }
         let tile = |t: &super::types::TileId| t.index() < f.tiles.len();
         let param = |p: &super::types::ParamId| p.index() < f.params.len();
-        let good = match self.op {
-            Op::TileBegin(t) | Op::TileEnd(t) | Op::TileOrdinal(t) | Op::TileCount(t) => tile(t),
-            Op::For { tiles } => tiles.iter().all(tile),
-            Op::Scalar(p) => param(p),
-            Op::Load { tensor, index } | Op::Store { tensor, index } | Op::Atomic { tensor, index, .. } => {
-                let entry = |i: &Index| match i {
-                    Index::Tile(t, _) => tile(t),
-                    Index::Full | Index::Scalar(_) | Index::Gather(_) => true,
-                };
-                param(tensor) && index.iter().all(entry)
-            }
-            _ => true,
+        let entry = |i: &Index| match i {
+            Index::Tile(t, _) => tile(t),
+            Index::Full | Index::Scalar(_) | Index::Gather(_) => true,
         };
+        let mut good = self.op.tile_asked().is_none_or(|t| tile(&t));
+        good &= self.op.access().is_none_or(|a| param(&a.tensor) && a.index.iter().all(entry));
+        if let Op::For { tiles } = self.op {
+            good &= tiles.iter().all(tile);
+        }
+        if let Op::Scalar(p) = self.op {
+            good &= param(p);
+        }
         if good { Ok(()) } else { Err(self.error("a parameter or tile variable that does not exist is used")) }
     }
 

@@ -104,7 +104,14 @@ impl Running {
         match op {
             ReduceOp::Sum if dtype.is_float() => Running::Float(0.0),
             ReduceOp::Prod if dtype.is_float() => Running::Float(1.0),
-            _ => Running::Element(eval::reduce_identity(op, dtype)),
+            ReduceOp::Sum
+            | ReduceOp::Prod
+            | ReduceOp::Max
+            | ReduceOp::Min
+            | ReduceOp::Any
+            | ReduceOp::All
+            | ReduceOp::ArgMax
+            | ReduceOp::ArgMin => Running::Element(eval::reduce_identity(op, dtype)),
         }
     }
     fn add(&mut self, op: ReduceOp, l: Literal) {
@@ -134,7 +141,7 @@ pub(super) fn reduce(op: ReduceOp, x: &Tile, axis: usize) -> Tile {
         let elements = (0..lines.len).map(|i| x.get(line.at(i)));
         match op {
             ReduceOp::ArgMax | ReduceOp::ArgMin => arg_extreme(op, elements),
-            _ => {
+            ReduceOp::Sum | ReduceOp::Prod | ReduceOp::Max | ReduceOp::Min | ReduceOp::Any | ReduceOp::All => {
                 let mut r = Running::new(op, x.dtype);
                 elements.for_each(|l| r.add(op, l));
                 r.value(x.dtype)

@@ -255,42 +255,8 @@ impl Verifier {
 
     /// The header holds launch-level scalars only.
     fn header_inst(&mut self, inst: &Inst) {
-        let launch_level = match &inst.op {
-            Op::Const(_)
-            | Op::Extent(_)
-            | Op::Scalar(_)
-            | Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Select
-            | Op::Cast(_)
-            | Op::Bitcast(_) => {
-                inst.results.iter().all(|v| self.f.values.get(v.index()).is_some_and(|v| v.ty.rank() == 0))
-            }
-            Op::TileBegin(_)
-            | Op::TileEnd(_)
-            | Op::TileOrdinal(_)
-            | Op::TileCount(_)
-            | Op::Iota(_)
-            | Op::Load { .. }
-            | Op::Store { .. }
-            | Op::Atomic { .. }
-            | Op::Broadcast(_)
-            | Op::Reshape(_)
-            | Op::Permute(_)
-            | Op::Slice { .. }
-            | Op::Concat { .. }
-            | Op::Gather { .. }
-            | Op::Reduce { .. }
-            | Op::ReduceWith { .. }
-            | Op::Scan { .. }
-            | Op::ScanWith { .. }
-            | Op::Dot { .. }
-            | Op::Random { .. }
-            | Op::Print { .. }
-            | Op::For { .. }
-            | Op::While
-            | Op::If => false,
-        };
+        let scalar = |v: &ValueId| self.f.values.get(v.index()).is_some_and(|v| v.ty.rank() == 0);
+        let launch_level = inst.op.is_math() && inst.results.iter().all(scalar);
         if !launch_level {
             let e = Diagnostic::new(inst.at, format!("`{}` cannot define the grid", inst.op.word()));
             self.error(e.help("the bounds of the grid are sizes, scalar parameters, and arithmetic of these"));
@@ -378,17 +344,13 @@ impl Verifier {
 
     /// The tile variables that an operation names are those of the grid and of enclosing loops.
     fn check_tiles(&mut self, inst: &Inst) {
-        let mut named: Vec<TileId> = match &inst.op {
-            Op::TileBegin(t) | Op::TileEnd(t) | Op::TileOrdinal(t) | Op::TileCount(t) => vec![*t],
-            Op::Load { index, .. } | Op::Store { index, .. } | Op::Atomic { index, .. } => {
-                let tile = |i: &Index| match i {
-                    Index::Tile(t, _) => Some(*t),
-                    Index::Full | Index::Scalar(_) | Index::Gather(_) => None,
-                };
-                index.iter().filter_map(tile).collect()
+        let mut named: Vec<TileId> = inst.op.tile_asked().into_iter().collect();
+        for entry in inst.op.access().map_or(&[][..], |a| a.index) {
+            match entry {
+                Index::Tile(t, _) => named.push(*t),
+                Index::Full | Index::Scalar(_) | Index::Gather(_) => {}
             }
-            _ => Vec::new(),
-        };
+        }
         for d in inst.op.dims() {
             match d {
                 Dim::Tile(t) => named.push(t),

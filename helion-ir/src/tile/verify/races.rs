@@ -13,7 +13,8 @@
 use crate::diag::{Diagnostic, Loc};
 use crate::dtype::DType;
 use crate::elementwise::BinaryOp;
-use crate::tile::types::{Dim, Function, Index, Inst, Op, ParamId, TileId, Type};
+use crate::tile::parts::AccessKind;
+use crate::tile::types::{Dim, Function, Index, Inst, Op, ParamId, TileId, Type, ValueId};
 use std::collections::{BTreeMap, HashMap};
 
 /// A scalar that an index is a linear function of.
@@ -98,17 +99,10 @@ impl Axis {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Load,
-    Store,
-    Atomic,
-}
-
 #[derive(Debug)]
 struct Access {
     tensor: ParamId,
-    kind: Kind,
+    kind: AccessKind,
     axes: Vec<Axis>,
     at: Loc,
 }
@@ -134,10 +128,10 @@ pub(super) fn find_races(f: &Function) -> Vec<Diagnostic> {
 
 /// The first problem among the accesses of one tensor.
 fn check_tensor(f: &Function, grid: &[TileId], accesses: &[&Access]) -> Option<Diagnostic> {
-    if let Some(atomic) = accesses.iter().find(|a| a.kind == Kind::Atomic) {
-        return accesses.iter().find(|a| a.kind != Kind::Atomic).map(|plain| mixed(f, atomic, plain));
+    if let Some(atomic) = accesses.iter().find(|a| a.kind == AccessKind::Atomic) {
+        return accesses.iter().find(|a| a.kind != AccessKind::Atomic).map(|plain| mixed(f, atomic, plain));
     }
-    let stores: Vec<&Access> = accesses.iter().copied().filter(|a| a.kind == Kind::Store).collect();
+    let stores: Vec<&Access> = accesses.iter().copied().filter(|a| a.kind == AccessKind::Store).collect();
     let missing = |a: &Access| grid.iter().copied().filter(|t| !separates(*t, a, a)).collect::<Vec<_>>();
     for store in &stores {
         let missing = missing(store);
@@ -150,8 +144,8 @@ fn check_tensor(f: &Function, grid: &[TileId], accesses: &[&Access]) -> Option<D
             let bad: Vec<TileId> = grid.iter().copied().filter(|t| !separates(*t, store, other)).collect();
             if !bad.is_empty() && !never_meet(store, other) {
                 return Some(match other.kind {
-                    Kind::Load => racing_load(f, store, other, &bad, missing(other).is_empty()),
-                    Kind::Store | Kind::Atomic => racing_stores(f, store, other, &bad),
+                    AccessKind::Load => racing_load(f, store, other, &bad, missing(other).is_empty()),
+                    AccessKind::Store | AccessKind::Atomic => racing_stores(f, store, other, &bad),
                 });
             }
         }
@@ -222,15 +216,15 @@ fn racing_stores(f: &Function, a: &Access, b: &Access, bad: &[TileId]) -> Diagno
 fn mixed(f: &Function, atomic: &Access, plain: &Access) -> Diagnostic {
     let name = &f.params[plain.tensor.index()].name;
     let (done, verb) = match plain.kind {
-        Kind::Load => ("read", "read"),
-        Kind::Store | Kind::Atomic => ("stored to", "store"),
+        AccessKind::Load => ("read", "read"),
+        AccessKind::Store | AccessKind::Atomic => ("stored to", "store"),
     };
     let text = format!("`{name}` is updated by atomics in this launch, so it cannot also be {done} here");
     Diagnostic::new(plain.at, text)
         .label(atomic.at, "the atomic is here")
         .help(match plain.kind {
-            Kind::Load => "the atomic gives the value from before it; use that".to_owned(),
-            Kind::Store | Kind::Atomic => format!("write it with `{name}.atomic_exchange(index, value)`"),
+            AccessKind::Load => "the atomic gives the value from before it; use that".to_owned(),
+            AccessKind::Store | AccessKind::Atomic => format!("write it with `{name}.atomic_exchange(index, value)`"),
         })
         .help(format!("or {verb} in another launch: a second `for … in tile(…)`"))
 }
@@ -251,21 +245,15 @@ impl Scan<'_> {
     fn insts(&mut self, insts: &[Inst]) {
         for inst in insts {
             self.note_value(inst);
-            let (kind, tensor, index) = match &inst.op {
-                Op::Load { tensor, index } => (Kind::Load, *tensor, index),
-                Op::Store { tensor, index } => (Kind::Store, *tensor, index),
-                Op::Atomic { tensor, index, .. } => (Kind::Atomic, *tensor, index),
-                _ => {
-                    inst.regions.iter().for_each(|r| self.insts(&r.body));
-                    continue;
-                }
-            };
-            let axes = index.iter().map(|i| self.axis(i)).collect();
-            self.found.push(Access { tensor, kind, axes, at: inst.at });
+            if let Some(access) = inst.op.access() {
+                let axes = access.index.iter().map(|i| self.axis(i)).collect();
+                self.found.push(Access { tensor: access.tensor, kind: access.kind, axes, at: inst.at });
+            }
+            inst.regions.iter().for_each(|r| self.insts(&r.body));
         }
     }
 
-    fn value(&self, v: crate::tile::types::ValueId) -> Linear {
+    fn value(&self, v: ValueId) -> Linear {
         self.linear[v.index()].clone().unwrap_or_else(|| Linear::atom(Atom::Varying))
     }
 
@@ -330,11 +318,9 @@ impl Scan<'_> {
     /// The number of a computation that gives the same in every program instance.
     fn launch_number(&mut self, inst: &Inst) -> Option<u32> {
         let pure = match &inst.op {
-            Op::Const(_) | Op::Scalar(_) => true,
-            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) | Op::Bitcast(_) => true,
             Op::TileCount(t) => self.f.tiles[t.index()].grid,
             Op::Extent(d) => !self.mentions_tile(*d),
-            _ => false,
+            op => op.is_math(),
         };
         if !pure {
             return None;
