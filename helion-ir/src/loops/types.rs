@@ -233,7 +233,8 @@ pub struct Carry {
     pub param: Val,
     /// The value before the first step (defined before the nest).
     pub init: Val,
-    /// The value after a step (defined in the body, or `param` itself).
+    /// The value after a step: `param` itself, or any value of the body or from before the nest, but not the
+    /// `param` of another carry.
     pub next: Val,
     /// The value after the last step, bound for `finals`.
     pub result: Val,

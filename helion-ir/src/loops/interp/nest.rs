@@ -78,7 +78,7 @@ impl Machine<'_> {
                 for inst in &nest.body {
                     self.inst(inst)?;
                 }
-                // A carry's next value is its own or one of the body, so they may move one by one.
+                // A carry's next value is not the running value of another, so they may move one by one.
                 for c in &nest.carries {
                     self.vals[c.param.index()] = self.bits(c.next);
                 }

@@ -52,12 +52,11 @@ impl<'a> Verifier<'a> {
         for c in &nest.carries {
             self.define(c.param, at, &what);
         }
-        let body = self.scope.len();
         for inst in &nest.body {
             self.inst(inst);
         }
         for c in &nest.carries {
-            self.carry(nest, c, body);
+            self.carry(nest, c);
         }
         self.leave(inner);
         for c in &nest.carries {
@@ -69,14 +68,14 @@ impl<'a> Verifier<'a> {
         self.leave(outer);
     }
 
-    /// Checks one carry at the end of the body, whose values start at `body` in the scope.
-    fn carry(&mut self, nest: &Nest, c: &Carry, body: usize) {
+    /// Checks one carry at the end of the body.
+    fn carry(&mut self, nest: &Nest, c: &Carry) {
         let at = Loc::UNKNOWN;
         let what = format!("carry {}", self.show(c.param));
         self.used(c.next, at, &what);
-        if c.next != c.param && !self.scope[body.min(self.scope.len())..].contains(&c.next) {
-            let (param, next) = (self.show(c.param), self.show(c.next));
-            self.error(at, format!("{what}: its next value {next} must be defined in the body, or be {param} itself"));
+        if nest.carries.iter().any(|o| o.param == c.next && o.param != c.param) {
+            let next = self.show(c.next);
+            self.error(at, format!("{what}: its next value {next} is the running value of another carry"));
         }
         let types = [c.param, c.init, c.next, c.result].map(|v| self.ty(v));
         if let [Some(p), Some(i), Some(n), Some(r)] = types
