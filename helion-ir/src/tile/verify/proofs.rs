@@ -11,6 +11,7 @@ use crate::args::{Args, TensorArg};
 fn random_accesses(rng: &mut Rng) -> Function {
     let mut s = Sketch::new();
     let out = s.tensor("out", DType::I64, &["m", "n"], true);
+    let x = s.tensor("x", DType::I64, &["m"], false);
     let mut grid = vec![if rng.below(2) == 0 { s.grid("t", "m") } else { s.unit_grid("t", "m") }];
     if rng.below(2) == 0 {
         grid.push(s.grid("u", "n"));
@@ -27,6 +28,12 @@ fn random_accesses(rng: &mut Rng) -> Function {
         let shifted = s.bin(BinaryOp::Mul, id, ten);
         id = s.bin(BinaryOp::Add, shifted, ordinal);
     }
+    // What is loaded may undo the difference between instances: `x` holds 3 - i.
+    let at = scalars[5 + rng.below(3)];
+    let loaded = s.load(x, &[Index::Scalar(at)]);
+    scalars.push(loaded);
+    let (base, undone) = (scalars[5], scalars[7]);
+    scalars.extend([s.bin(BinaryOp::Add, base, loaded), s.bin(BinaryOp::Add, loaded, undone)]);
     for _ in 0..rng.below(4) {
         let op = [BinaryOp::Add, BinaryOp::Sub, BinaryOp::Mul, BinaryOp::Div][rng.below(4)];
         let (a, b) = (scalars[rng.below(scalars.len())], scalars[rng.below(scalars.len())]);
@@ -80,8 +87,9 @@ fn accepted_launches_do_not_depend_on_the_order_of_instances() {
         for block in [1, 2, 3] {
             let [there, back] = [false, true].map(|backwards| {
                 let out = TensorArg::from_i64s(DType::I64, &[4, 5], (0..20).map(|i| i * i));
+                let x = TensorArg::from_i64s(DType::I64, &[4], [3, 2, 1, 0]);
                 let (params, symbols) = (&f.function().params, &f.function().symbols);
-                let mut args = Args::bind(params, symbols, vec![out.into()], &[("m", 4), ("n", 5)]).unwrap();
+                let mut args = Args::bind(params, symbols, vec![out.into(), x.into()], &[("m", 4), ("n", 5)]).unwrap();
                 interp::run_in_order(&f, &mut args, &|_| block, &mut |_| {}, backwards).map(|()| args)
             });
             assert_eq!(there, back, "seed {seed}, block {block}: {:#?}", f.function().body);
