@@ -341,3 +341,22 @@ fn warm_call_overhead() {
         time("fork and join", &mut || runtime::pool::run(n, |_, _| ()));
     }
 }
+
+#[test]
+fn dumps_go_where_the_settings_say() {
+    let dir = std::env::temp_dir().join(format!("helion-dump-{}", std::process::id()));
+    let exe = std::env::current_exe().unwrap();
+    let mut c = std::process::Command::new(exe);
+    c.args(["--exact", "child", "--ignored", "--nocapture"])
+        .env("HELION_CACHE_DIR", "off")
+        .env("HELION_THREADS", "none");
+    c.env("HELION_DUMP", "tile,loops,asm").env("HELION_DUMP_DIR", &dir).env("HELION_DUMP_FILTER", "tune");
+    let out = c.output().unwrap();
+    assert!(String::from_utf8_lossy(&out.stderr).contains("HELION_THREADS: `none` is not a number of threads"));
+    let mut endings: Vec<_> =
+        std::fs::read_dir(&dir).unwrap().map(|f| f.unwrap().path().extension().unwrap().to_owned()).collect();
+    endings.sort();
+    endings.dedup();
+    assert_eq!(endings, ["asm", "loops", "tile"]);
+    std::fs::remove_dir_all(&dir).unwrap();
+}

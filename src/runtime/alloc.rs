@@ -17,6 +17,9 @@ use std::sync::Mutex;
 pub const HUGE: usize = 2 << 20;
 /// Alignment of small blocks: a cache line and the widest vector.
 const LINE: usize = 64;
+/// Blocks of a page and more start on one: streams over several tensors then have equal offsets in their
+/// pages, and a load never looks like it hits a store of the iteration before (which compares 12 bits).
+const PAGE: usize = 4096;
 /// Bytes one thread keeps in small blocks.
 const SMALL_KEPT: usize = 8 << 20;
 
@@ -69,6 +72,22 @@ fn small_class(bytes: usize) -> (usize, usize) {
     if b <= low && low.is_multiple_of(LINE) { (exponent * 2 - 1, low) } else { (exponent * 2, up) }
 }
 
+/// How a small block of a class size is allocated.
+fn small_layout(capacity: usize) -> Option<Layout> {
+    Layout::from_size_align(capacity, if capacity >= PAGE { PAGE } else { LINE }).ok()
+}
+
+/// Gives a small block back to the system.
+///
+/// # Safety
+/// The block must come from [`small`] with this capacity, and nothing may use it afterwards.
+unsafe fn dealloc_small(ptr: NonNull<u8>, capacity: usize) {
+    if let Some(layout) = small_layout(capacity) {
+        // SAFETY: promised by the caller; the same layout as when it was allocated.
+        unsafe { dealloc(ptr.as_ptr(), layout) };
+    }
+}
+
 /// Free small blocks of one thread, by class.
 struct Small {
     free: [Vec<NonNull<u8>>; 44],
@@ -80,8 +99,8 @@ impl Drop for Small {
         for (class, blocks) in self.free.iter_mut().enumerate() {
             let size = if class % 2 == 0 { 1usize << (class / 2) } else { (1usize << class.div_ceil(2)) / 4 * 3 };
             for p in blocks.drain(..) {
-                // SAFETY: blocks of this class were allocated with exactly this layout.
-                unsafe { dealloc(p.as_ptr(), Layout::from_size_align_unchecked(size, LINE)) };
+                // SAFETY: blocks of this class have this capacity; nothing refers to them.
+                unsafe { dealloc_small(p, size) };
             }
         }
     }
@@ -102,7 +121,7 @@ fn small(bytes: usize) -> Option<Block> {
     if let Ok(Some(ptr)) = kept {
         return Some(Block { ptr, capacity, zeroed: false });
     }
-    let layout = Layout::from_size_align(capacity, LINE).ok()?;
+    let layout = small_layout(capacity)?;
     // SAFETY: the layout has a non-zero size.
     let ptr = NonNull::new(unsafe { alloc_zeroed(layout) })?;
     Some(Block { ptr, capacity, zeroed: true })
@@ -121,8 +140,8 @@ fn free_small(ptr: NonNull<u8>, capacity: usize) {
         fits
     });
     if kept != Ok(true) {
-        // SAFETY: allocated with this layout in `small`.
-        unsafe { dealloc(ptr.as_ptr(), Layout::from_size_align_unchecked(capacity, LINE)) };
+        // SAFETY: allocated with this capacity in `small`; its owner is being dropped.
+        unsafe { dealloc_small(ptr, capacity) };
     }
 }
 

@@ -394,6 +394,7 @@ fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Bu
         Action::Tune => {
             let effort = mode::found(|f| f.effort);
             let tuning = super::tune::tune(state, &traced, effort, threads)?;
+            eprintln!("{tuning}");
             mode::found(|f| f.tunings.push(tuning));
         }
     }

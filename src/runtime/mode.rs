@@ -128,7 +128,8 @@ pub fn explain<R>(f: impl FnOnce() -> Result<R>) -> Result<Explained> {
     result.map(|_| Explained { reports })
 }
 
-/// Runs `f`, searching the best config for every launch in it. Later launches of the same kernels use
+/// Runs `f`, searching the best config for every launch in it; says the result of each in a line on standard
+/// error. Later launches of the same kernels use
 /// what was found, in this process and, unless turned off, in later ones.
 ///
 /// # Errors

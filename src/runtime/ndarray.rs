@@ -55,7 +55,8 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
         dims.copy_from_slice(array.shape());
         strides.copy_from_slice(array.strides());
         let small = array.len() * size_of::<T>() < super::alloc::HUGE;
-        let Some(ptr) = NonNull::new(array.as_ptr().cast_mut()).filter(|p| !small && p.as_ptr() as usize % 64 == 0)
+        let Some(ptr) =
+            NonNull::new(array.as_ptr().cast_mut()).filter(|p| !small && (p.as_ptr() as usize).is_multiple_of(64))
         else {
             let elements: Vec<T> = array.iter().copied().collect();
             return Self::from_vec(dims, elements);

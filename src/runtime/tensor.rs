@@ -106,7 +106,7 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
     pub fn from_vec(dims: [usize; R], elements: Vec<T>) -> Result<Self> {
         expect_count(&dims, size_of::<T>(), elements.len())?;
         let bytes = size_of_val(&elements[..]);
-        if bytes < super::alloc::HUGE || elements.as_ptr() as usize % 64 != 0 {
+        if bytes < super::alloc::HUGE || !(elements.as_ptr() as usize).is_multiple_of(64) {
             return Self::from_slice(dims, &elements);
         }
         let mut elements = elements;
