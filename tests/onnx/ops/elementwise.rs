@@ -241,14 +241,8 @@ fn largest(d: DType) -> Option<f64> {
 pub fn convert(x: &V, to: DType, saturate: bool) -> V {
     let Some(largest) = largest(to) else { return x.cast(to) };
     let w = wide(x);
-    if saturate {
-        return w.max(-largest).min(largest).cast(to);
-    }
-    // Halfway above the largest value, rounding leaves the range.
-    let (limit, beyond) = if to == DType::F8E4M3 { (464.0, f64::NAN) } else { (61440.0, f64::INFINITY) };
-    let over = if to == DType::F8E4M3 { w.abs().gt(limit) } else { w.abs().ge(limit) };
-    let signed = w.lt(0.0).select(-beyond, beyond, &w);
-    over.select(signed, &w, &w).cast(to)
+    let w = if saturate { w.max(-largest).min(largest) } else { w };
+    w.cast(to)
 }
 
 /// A scale or zero point, which is a scalar, one number per index of an axis, or one per block of an axis.
