@@ -1,0 +1,5 @@
+//! What several test programs share: ways to execute a tile program.
+
+pub mod crash;
+pub mod engines;
+pub mod guard;
