@@ -94,20 +94,37 @@ fn load(like: &V, tensor: ParamId, index: &[Index], dtype: DType, shape: Dims) -
     like.push(Op::Load { tensor, index: index.to_vec() }, &[], dtype, shape)
 }
 
+/// How an update is combined by an atomic, if it is.
+fn atomic(cx: &Cx<'_>) -> Option<AtomicOp> {
+    match cx.node.text("reduction") {
+        Some("add") => Some(AtomicOp::Add),
+        Some("max") => Some(AtomicOp::Max),
+        Some("min") => Some(AtomicOp::Min),
+        _ => None,
+    }
+}
+
+/// Writes the unscattered data. A tensor that atomics update is only written by atomics.
+fn start(cx: &Cx<'_>, tensor: ParamId, data: &V) {
+    let index = vec![Index::Full; data.rank()];
+    let op = match atomic(cx) {
+        Some(_) => Op::Atomic { op: AtomicOp::Exchange, tensor, index },
+        None => Op::Store { tensor, index },
+    };
+    cx.g.b.borrow_mut().push(op, &[data.id], Loc::UNKNOWN);
+}
+
 /// Combines an update with what an output tensor holds.
 fn combine(cx: &Cx<'_>, tensor: ParamId, index: Vec<Index>, update: &V) {
     let push = |op: Op, v: &V| drop(cx.g.b.borrow_mut().push(op, &[v.id], Loc::UNKNOWN));
-    let atomic = match cx.node.text("reduction") {
-        Some("add") => AtomicOp::Add,
-        Some("max") => AtomicOp::Max,
-        Some("min") => AtomicOp::Min,
-        Some("mul") => {
-            let old = load(update, tensor, &index, update.dtype, update.shape.clone());
-            return push(Op::Store { tensor, index }, &(&old * update));
-        }
-        _ => return push(Op::Store { tensor, index }, update),
-    };
-    push(Op::Atomic { op: atomic, tensor, index }, update);
+    if let Some(op) = atomic(cx) {
+        return push(Op::Atomic { op, tensor, index }, update);
+    }
+    if cx.node.text("reduction") == Some("mul") {
+        let old = load(update, tensor, &index, update.dtype, update.shape.clone());
+        return push(Op::Store { tensor, index }, &(&old * update));
+    }
+    push(Op::Store { tensor, index }, update);
 }
 
 fn scatter_elements(cx: &mut Cx<'_>) {
@@ -117,7 +134,7 @@ fn scatter_elements(cx: &mut Cx<'_>) {
     let (index, updates) = (cx.g.param(&index), cx.g.param(&updates));
     let out = cx.g.out_param(&cx.node.outputs[0]);
     let axis = cx.axis("axis", data.rank(), 0);
-    cx.g.store(out, &data);
+    start(cx, out, &data);
     let points = open(cx, &at_index.shape);
     let here: Vec<Index> = points.at.iter().map(|v| Index::Scalar(*v)).collect();
     let to = from_front(&load(&data, index, &here, at_index.dtype, vec![]), data.shape[axis]);
@@ -136,7 +153,7 @@ fn scatter_nd(cx: &mut Cx<'_>) {
     let out = cx.g.out_param(&cx.node.outputs[0]);
     let (depth, lead) = at_index.shape.split_last().expect("an axis");
     let depth = *depth as usize;
-    cx.g.store(out, &data);
+    start(cx, out, &data);
     let points = open(cx, lead);
     let here: Vec<Index> = points.at.iter().map(|v| Index::Scalar(*v)).collect();
     let mut place = Vec::new();
