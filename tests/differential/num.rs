@@ -229,21 +229,22 @@ pub fn cast(from: DType, to: DType, x: Num) -> Option<Num> {
 }
 
 /// Bounds of a reduction (or of every prefix of a scan) over `n` elements.
-pub fn reduce(op: ReduceOp, d: DType, n: u64, x: Num) -> Option<Num> {
+pub fn reduce(op: ReduceOp, d: DType, elements: u64, x: Num) -> Option<Num> {
     if !d.is_float() {
         return Some(match op {
-            ReduceOp::ArgMax | ReduceOp::ArgMin => Num::whole(n as f64),
+            ReduceOp::ArgMax | ReduceOp::ArgMin => Num::whole(elements as f64),
             _ => exact_type(d),
         });
     }
-    let (n, c) = (n.max(1) as f64, d.compute());
+    let (n, c) = (elements.max(1) as f64, d.compute());
     match op {
         ReduceOp::Max | ReduceOp::Min => {
             if !x.is_exact() {
                 x.error()?;
             }
             // Of nothing it is infinite.
-            Some(Num { zero_sign: true, product: false, ..if x.is_exact() { Num { mag: f64::INFINITY, ..x } } else { x } })
+            let mag = if elements == 0 { f64::INFINITY } else { x.mag };
+            Some(Num { mag, zero_sign: true, product: false, ..x })
         }
         ReduceOp::ArgMax | ReduceOp::ArgMin => x.is_exact().then_some(Num::whole(n)),
         ReduceOp::Any | ReduceOp::All => None,
