@@ -4,6 +4,7 @@
 //! runs in memory between guard pages, with scratch memory full of garbage, its program instances in two
 //! pieces and not in order.
 
+use helion_codegen::cpu::vector::Isa;
 use helion_codegen::cpu::{self, CpuOptions};
 use helion_codegen::{passes, schedule};
 use helion_ir::args::{Arg, Args};
@@ -24,12 +25,12 @@ pub enum Engine {
     /// Schedule, passes, then the loop interpreter.
     Passes,
     /// Machine code by the given options.
-    Compiled(&'static str, CpuOptions),
+    Compiled(String, CpuOptions),
 }
 
 impl Engine {
     /// Its name in tables.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Engine::Tile => "tile interpreter",
             Engine::Loops => "loop interpreter",
@@ -46,9 +47,12 @@ impl Engine {
 }
 
 /// The lowerings of the CPU backend that this machine has instructions for.
-fn lowerings() -> Vec<(&'static str, CpuOptions)> {
+fn lowerings() -> Vec<(String, CpuOptions)> {
     let scalar = CpuOptions { vectorise: false, ..CpuOptions::default() };
-    vec![("scalar code", scalar), ("vector code", CpuOptions::default())]
+    let vector = |isa| CpuOptions { isa: Some(isa), ..CpuOptions::default() };
+    let mut all = vec![("scalar code".to_string(), scalar)];
+    all.extend(Isa::ALL.iter().filter(|isa| isa.available()).map(|isa| (isa.to_string(), vector(*isa))));
+    all
 }
 
 /// The block size of a tile variable under a config that pins all of them.

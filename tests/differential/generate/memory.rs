@@ -264,7 +264,8 @@ impl Gen<'_> {
                 Dim::Const(_) | Dim::Symbol(_) if self.c.chance(60) => place.axis(Index::Full, *d, Some(*d)),
                 _ => {
                     let iota = self.one(Op::Iota(*d), &[]);
-                    let by = self.int(1 + self.c.below(3) as i64);
+                    let by = 1 + self.c.below(3) as i64;
+                    let by = self.int(by);
                     let at = self.one(Op::Binary(helion_ir::BinaryOp::Rem), &[iota, by]);
                     let dim = self.plain_dim().0;
                     place.axis(Index::Gather(at), dim, Some(*d));
