@@ -43,7 +43,10 @@ impl<'a> Lower<'a> {
 
     /// Ends a nest. Values stored in passing are in their buffers from here on.
     fn finish(&mut self, draft: Draft) {
-        let Draft { sc, axes, reduce, carries, finals } = draft;
+        let Draft { mut sc, axes, reduce, mut carries, finals } = draft;
+        for c in &mut carries {
+            self.settle(&mut sc, c);
+        }
         for (v, b) in sc.kept.iter().zip(&sc.kept_in) {
             self.keep.remove(v);
             self.defs[v.index()] = Some(Def::Buffer(*b));
@@ -53,6 +56,22 @@ impl<'a> Lower<'a> {
         } else {
             self.body.push(Stmt::Nest(Nest { axes, reduce, carries, body: sc.insts, finals }));
         }
+    }
+
+    /// A step that folding reduced to a value from outside the nest becomes a copy in the body; a carry that
+    /// no longer combines has no operation.
+    fn settle(&mut self, sc: &mut Scope, c: &mut Carry) {
+        if c.next != c.param {
+            if sc.local.contains(&c.next) {
+                return;
+            }
+            let dtype = self.out.dtype(c.next);
+            let copy = self.value(dtype);
+            let args = smallvec::smallvec![c.next];
+            sc.insts.push(LoopInst { op: LoopOp::Bitcast(dtype), args, result: Some(copy), at: Loc::UNKNOWN });
+            c.next = copy;
+        }
+        c.op = None;
     }
 
     /// Whether the nest reads `mem` anywhere else than where it stores.
@@ -263,7 +282,7 @@ impl<'a> Lower<'a> {
     /// Adds a carry that accumulates `x` and returns its next value.
     fn running(&mut self, draft: &mut Draft, op: ReduceOp, x: Val, at: Loc) -> Val {
         let dtype = self.out.dtype(x);
-        let acc = if matches!(op, ReduceOp::Sum | ReduceOp::Prod) { dtype.compute() } else { dtype };
+        let acc = dtype.compute();
         let (binary, init) = neutral(op, acc);
         let param = self.carry(draft, acc, init);
         let x = self.emit(&mut draft.sc, LoopOp::Cast(acc), &[x], acc, at);
