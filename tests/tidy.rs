@@ -148,7 +148,8 @@ fn no_source_file_is_too_long() {
 #[test]
 fn backends_are_named_only_in_their_folders() {
     // Schedule, passes and both IRs may not even mention a backend in a comment.
-    let silent = ["helion-codegen/src/schedule/", "helion-codegen/src/passes/", "helion-ir/src/loops/", "helion-ir/src/tile/"];
+    let silent =
+        ["helion-codegen/src/schedule/", "helion-codegen/src/passes/", "helion-ir/src/loops/", "helion-ir/src/tile/"];
     // The rest of these crates, and the front end, may not in code.
     let code_only = ["helion-ir/src/", "helion-autotune/src/", "helion-macros/src/", "src/lang/"];
     let mut bad = Vec::new();
@@ -202,7 +203,9 @@ fn nothing_is_left_to_do() {
     let mut bad = Vec::new();
     for f in files().iter().filter(|f| f.is_rust() && !f.is_ui_case()) {
         for (i, line) in f.text.lines().enumerate() {
-            bad.extend(marks.iter().filter(|m| line.contains(m.as_str())).map(|m| format!("{}:{}: {m}", f.path, i + 1)));
+            bad.extend(
+                marks.iter().filter(|m| line.contains(m.as_str())).map(|m| format!("{}:{}: {m}", f.path, i + 1)),
+            );
         }
     }
     report("write it or return an error", &bad);
@@ -246,7 +249,8 @@ fn every_setting_is_documented() {
     let mut settings = BTreeSet::new();
     for f in files().iter().filter(|f| f.is_rust()) {
         for word in words(&f.text) {
-            if word.starts_with("HELION_") && word.len() > 8 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_') {
+            if word.starts_with("HELION_") && word.len() > 8 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+            {
                 settings.insert(word.trim_end_matches('_').to_string());
             }
         }
@@ -259,15 +263,27 @@ fn every_setting_is_documented() {
 fn pages_and_sources_speak_only_of_the_project() {
     // Built from halves so that this file does not contain them.
     let banned = [
-        ["ses", "sion"], ["assis", "tant"], ["sub", "agent"], ["cla", "ude"], ["anthro", "pic"], ["chat", "gpt"],
-        ["co", "pilot"], ["/wo", "rk/"], ["/ho", "me/"], ["/ro", "ot/"], ["/Us", "ers/"], ["CONT", "RACT.md"],
+        ["ses", "sion"],
+        ["assis", "tant"],
+        ["sub", "agent"],
+        ["cla", "ude"],
+        ["anthro", "pic"],
+        ["chat", "gpt"],
+        ["co", "pilot"],
+        ["/wo", "rk/"],
+        ["/ho", "me/"],
+        ["/ro", "ot/"],
+        ["/Us", "ers/"],
+        ["CONT", "RACT.md"],
     ]
     .map(|h| h.concat().to_lowercase());
     let mut bad = Vec::new();
     for f in files().iter().filter(|f| !f.path.starts_with("tests/fixtures/") && f.path != "Cargo.lock") {
         for (i, line) in f.text.lines().enumerate() {
             let lower = line.to_lowercase();
-            bad.extend(banned.iter().filter(|b| lower.contains(b.as_str())).map(|b| format!("{}:{}: {b}", f.path, i + 1)));
+            bad.extend(
+                banned.iter().filter(|b| lower.contains(b.as_str())).map(|b| format!("{}:{}: {b}", f.path, i + 1)),
+            );
         }
     }
     report("say it without these words, and without paths of one machine", &bad);

@@ -32,6 +32,16 @@ pub struct Failure {
     pub program: String,
 }
 
+impl Failure {
+    /// What failures of the same cause have in common: the stage and the first words without numbers.
+    pub fn kind(&self) -> String {
+        let line = self.message.lines().next().unwrap_or("");
+        let words: String = line.chars().filter(|c| !c.is_ascii_digit()).take(70).collect();
+        let words = if line.contains("differs in") { "wrong values" } else { &words };
+        format!("{}: {words}", self.stage)
+    }
+}
+
 /// Generates and checks.
 pub fn check(source: &mut Source, engines: &[Engine], target: &Target) -> Outcome {
     let case = match guarded(|| Ok(generate(source))) {
@@ -113,7 +123,12 @@ fn compare(case: &Case, expected: &Args, got: &Args) -> Result<(), String> {
             return Err(format!(
                 "`{name}` differs in {wrong} of {count} elements; at {p} (in storage): {:e} (bits {:#x}) where {:e} \
                  (bits {:#x}) was expected, allowed difference {:e} + {:e} relative",
-                h.to_f64(), h.bits, w.to_f64(), w.bits, bound.abs, bound.rel
+                h.to_f64(),
+                h.bits,
+                w.to_f64(),
+                w.bits,
+                bound.abs,
+                bound.rel
             ));
         }
     }

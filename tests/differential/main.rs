@@ -61,9 +61,8 @@ fn random_programs_agree() {
     let refusals: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| worker(&next, first + count, &tally, &failures, &refusals)))
-            .collect();
+        let workers: Vec<_> =
+            (0..threads).map(|_| scope.spawn(|| worker(&next, first + count, &tally, &failures, &refusals))).collect();
         drop(workers);
     });
     let (agreed, refused) = (tally.agreed.load(Relaxed), tally.refused.load(Relaxed));
@@ -72,7 +71,12 @@ fn random_programs_agree() {
         println!("refused: {r}");
     }
     let failures = failures.into_inner().expect("failures");
-    let shown: Vec<String> = failures.iter().take(SHOWN).map(|(seed, choices, f)| show(*seed, choices, f)).collect();
+    let mut kinds = std::collections::BTreeMap::new();
+    for (seed, choices, f) in &failures {
+        kinds.entry(f.kind()).or_insert_with(Vec::new).push((*seed, choices, f));
+    }
+    println!("failures by kind: {:#?}", kinds.iter().map(|(k, v)| (v.len(), k)).collect::<Vec<_>>());
+    let shown: Vec<String> = kinds.values().take(SHOWN).map(|v| show(v[0].0, v[0].1, v[0].2)).collect();
     let _ = std::panic::take_hook();
     assert!(failures.is_empty(), "{} programs fail\n\n{}", failures.len(), shown.join("\n\n"));
     assert!(one.is_some() || refused * 10 <= count, "too many programs are refused by the verifier");
@@ -108,24 +112,21 @@ fn worker(
 /// Shrinks a failure and describes it.
 fn show(seed: u64, choices: &[u32], failure: &Failure) -> String {
     let (engines, target) = (compared(), helion_codegen::cpu::host_target());
-    let isolate = std::env::var_os("HELION_FUZZ_ISOLATE").is_some();
-    let limit = Instant::now() + Duration::from_secs(if isolate { 300 } else { 60 });
+    let limit = Instant::now() + Duration::from_secs(20);
     let small = shrink::shrink(choices, TRIES, |c| {
         if Instant::now() > limit {
             return false;
         }
         match check(&mut Source::replay(c), &engines, &target) {
-            Outcome::Failed(f) => f.stage == failure.stage,
+            Outcome::Failed(f) => f.kind() == failure.kind(),
             Outcome::Agreed | Outcome::Refused(_) => false,
         }
     });
     let shown = match check(&mut Source::replay(&small), &engines, &target) {
         Outcome::Failed(f) => f,
-        Outcome::Agreed | Outcome::Refused(_) => Failure {
-            stage: failure.stage.clone(),
-            message: failure.message.clone(),
-            program: failure.program.clone(),
-        },
+        Outcome::Agreed | Outcome::Refused(_) => {
+            Failure { stage: failure.stage.clone(), message: failure.message.clone(), program: failure.program.clone() }
+        }
     };
     format!("HELION_FUZZ_SEED={seed}, {}: {}\n{}", shown.stage, shown.message, shown.program)
 }
@@ -161,6 +162,11 @@ fn crashing_program_shrinks_in_isolation() {
     let small = shrink::shrink(source.taken(), TRIES, run);
     let case = generate::generate(&mut Source::replay(&small));
     if let Ok(case) = case {
-        panic!("seed {seed} crashes:\n{}\nconfig: {}\nsizes {:?}", case.kernel.function(), case.config, case.args.symbols);
+        panic!(
+            "seed {seed} crashes:\n{}\nconfig: {}\nsizes {:?}",
+            case.kernel.function(),
+            case.config,
+            case.args.symbols
+        );
     }
 }

@@ -152,7 +152,12 @@ pub fn unary(op: UnaryOp, d: DType, x: Num) -> Option<Num> {
                 return None;
             }
             // Near 1 a logarithm loses relative, not absolute accuracy.
-            Some(Num { mag: f64::INFINITY, abs: 16.0 * eps(c) + 4.0 * step(d), rel: 16.0 * eps(c) + 2.0 * eps(d), ..Num::WILD })
+            Some(Num {
+                mag: f64::INFINITY,
+                abs: 16.0 * eps(c) + 4.0 * step(d),
+                rel: 16.0 * eps(c) + 2.0 * eps(d),
+                ..Num::WILD
+            })
         }
     }
 }

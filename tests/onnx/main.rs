@@ -127,7 +127,10 @@ fn table(counts: &Counts, engines: &[Engine]) -> String {
     let mut text = String::from("# ONNX node tests: results\n\n");
     let total: usize = counts.values().map(|row| row[0].1).sum();
     let passed = |i: usize| counts.values().map(|row| row[i].0).sum::<usize>();
-    let _ = writeln!(text, "{total} cases of onnx 1.22.0 are in scope; [SCOPE.md](SCOPE.md) lists the others with the reason.");
+    let _ = writeln!(
+        text,
+        "{total} cases of onnx 1.22.0 are in scope; [SCOPE.md](SCOPE.md) lists the others with the reason."
+    );
     let _ = writeln!(text, "Written by `HELION_BLESS=1 cargo test --test onnx`.\n");
     let names: Vec<_> = engines.iter().map(|e| e.name()).collect();
     let _ = writeln!(text, "| operator | cases | {} |\n|---|---|{}", names.join(" | "), "---|".repeat(names.len()));
@@ -148,6 +151,10 @@ fn compare_with_stored(table: &str) {
         return;
     }
     let stored = std::fs::read_to_string(path).expect("tests/onnx/TABLE.md; write it with HELION_BLESS=1");
-    let all = |t: &str| t.lines().filter_map(|l| l.split('|').nth(2).map(|c| (l.split('|').nth(1).map(str::to_owned), c.to_owned()))).collect::<Vec<_>>();
+    let all = |t: &str| {
+        t.lines()
+            .filter_map(|l| l.split('|').nth(2).map(|c| (l.split('|').nth(1).map(str::to_owned), c.to_owned())))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(all(&stored), all(table), "tests/onnx/TABLE.md is out of date: HELION_BLESS=1");
 }

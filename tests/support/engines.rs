@@ -11,7 +11,7 @@ use helion_ir::args::{Arg, Args};
 use helion_ir::config::{Config, Slot};
 use helion_ir::target::Target;
 use helion_ir::tile::{self, TileId, Verified};
-use helion_ir::{loops, config::Knob};
+use helion_ir::{config::Knob, loops};
 
 use super::guard::Guarded;
 
@@ -62,7 +62,13 @@ pub fn block(f: &tile::Function, config: &Config, t: TileId) -> u64 {
 }
 
 /// Executes a program; the tensors of `args` then hold its results.
-pub fn run(engine: &Engine, kernel: &Verified, config: &Config, target: &Target, args: &mut Args) -> Result<(), String> {
+pub fn run(
+    engine: &Engine,
+    kernel: &Verified,
+    config: &Config,
+    target: &Target,
+    args: &mut Args,
+) -> Result<(), String> {
     match engine {
         Engine::Tile => {
             let f = kernel.function();

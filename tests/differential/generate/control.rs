@@ -169,8 +169,7 @@ impl Gen<'_> {
             }
             _ => {
                 let mask = self.choose(|_, m| {
-                    m.ty.dtype == DType::Bool
-                        && broadcast(&v.ty.shape, &m.ty.shape).as_ref() == Some(&v.ty.shape)
+                    m.ty.dtype == DType::Bool && broadcast(&v.ty.shape, &m.ty.shape).as_ref() == Some(&v.ty.shape)
                 });
                 match mask {
                     Some(m) => (self.one(Op::Select, &[m.id, f.id, p]), v.num.join(f.num)),

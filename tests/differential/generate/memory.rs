@@ -78,9 +78,8 @@ impl Gen<'_> {
                 }
             }
             5 => {
-                let wanted = |g: &Self, v: &Val| {
-                    v.ty.dtype == DType::I64 && v.ty.rank() == 1 && g.extent(v.ty.shape[0]) <= room
-                };
+                let wanted =
+                    |g: &Self, v: &Val| v.ty.dtype == DType::I64 && v.ty.rank() == 1 && g.extent(v.ty.shape[0]) <= room;
                 if let Some(v) = self.choose(wanted) {
                     let dim = self.plain_dim().0;
                     return place.axis(Index::Gather(v.id), dim, Some(v.ty.shape[0]));

@@ -16,7 +16,13 @@ impl Gen<'_> {
 
     pub(super) fn reduce(&mut self) -> Option<()> {
         let ops = [
-            ReduceOp::Sum, ReduceOp::Max, ReduceOp::Min, ReduceOp::ArgMax, ReduceOp::ArgMin, ReduceOp::Prod, ReduceOp::Any,
+            ReduceOp::Sum,
+            ReduceOp::Max,
+            ReduceOp::Min,
+            ReduceOp::ArgMax,
+            ReduceOp::ArgMin,
+            ReduceOp::Prod,
+            ReduceOp::Any,
             ReduceOp::All,
         ];
         let (v, axis) = self.with_axis(|v| v.ty.dtype.is_num() || v.ty.dtype == DType::Bool)?;
@@ -76,11 +82,8 @@ impl Gen<'_> {
         };
         let region = self.b.close_region(&yields);
         let axis = axis as u32;
-        let op = if self.c.chance(50) {
-            Op::ScanWith { axis, reverse: self.c.chance(40) }
-        } else {
-            Op::ReduceWith { axis }
-        };
+        let op =
+            if self.c.chance(50) { Op::ScanWith { axis, reverse: self.c.chance(40) } } else { Op::ReduceWith { axis } };
         let results = self.b.push_with_regions(op, &[a.id, b.id], vec![region], at);
         let n = Num::whole(2f64.powi(8 * a.ty.dtype.size() as i32));
         for r in results {
@@ -94,7 +97,10 @@ impl Gen<'_> {
         let r = a.ty.rank();
         let fits = |v: &Val| {
             let s = &v.ty.shape;
-            v.ty.dtype == a.ty.dtype && s.len() == r && s[r - 2] == a.ty.shape[r - 1] && s[..r - 2] == a.ty.shape[..r - 2]
+            v.ty.dtype == a.ty.dtype
+                && s.len() == r
+                && s[r - 2] == a.ty.shape[r - 1]
+                && s[..r - 2] == a.ty.shape[..r - 2]
         };
         let b = match self.choose(|_, v| fits(v)) {
             Some(b) => b,

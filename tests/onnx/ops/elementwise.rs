@@ -100,7 +100,8 @@ fn integers(cx: &mut Cx<'_>) -> Option<V> {
         }
         "Pow" => {
             let (a, b) = (cx.x(0), cx.x(1));
-            let by = if a.dtype.is_float() && a.dtype != DType::F64 && !b.dtype.is_int() { a.dtype } else { DType::F64 };
+            let by =
+                if a.dtype.is_float() && a.dtype != DType::F64 && !b.dtype.is_int() { a.dtype } else { DType::F64 };
             a.cast(by).pow(b.cast(by)).cast(a.dtype)
         }
         "Sign" => {

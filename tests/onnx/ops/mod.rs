@@ -68,7 +68,13 @@ impl Cx<'_> {
 pub fn lower(g: &mut Graph, node: &Node) -> Result<(), String> {
     let cx = &mut Cx { g, node };
     let families = [
-        elementwise::lower, reduce::lower, shape::lower, index::lower, matrix::lower, norm::lower, loss::lower,
+        elementwise::lower,
+        reduce::lower,
+        shape::lower,
+        index::lower,
+        matrix::lower,
+        norm::lower,
+        loss::lower,
         attention::lower,
     ];
     if families.iter().any(|family| family(cx)) { Ok(()) } else { Err(format!("no program for {}", node.op)) }
