@@ -8,6 +8,7 @@
 //! element at index 0…0, its extents, then its strides (elements, signed), one word per axis; a scalar
 //! gives its bits. After the parameters comes one word per size symbol.
 
+mod contract;
 mod host;
 mod jit;
 mod kernel;

@@ -126,6 +126,9 @@ impl Lower<'_> {
     fn contract(&mut self, c: &Contract) -> Result<(), Error> {
         let (lhs, rhs) = (self.window(&c.lhs)?, self.window(&c.rhs)?);
         let acc = self.accumulator(c)?;
+        if self.micro_contract(c, &lhs, &rhs, &acc)? {
+            return Ok(());
+        }
         let extents =
             c.batch.iter().chain([&c.m, &c.n]).map(|e| self.value(e.extent)).collect::<Result<Vec<_>, _>>()?;
         let k = self.value(c.k.extent)?;

@@ -14,6 +14,7 @@
 mod access;
 mod arith;
 mod cast;
+mod contract;
 mod emit;
 mod flow;
 mod inst;

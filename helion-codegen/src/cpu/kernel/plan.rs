@@ -37,9 +37,29 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// Scratch memory beyond the buffers.
-    fn spare_bytes(&mut self, _body: &[Stmt]) -> Result<ir::Value, Error> {
-        Ok(self.iconst(types::I64, 0))
+    /// Scratch memory beyond the buffers: the most that one matrix product packs.
+    fn spare_bytes(&mut self, body: &[Stmt]) -> Result<ir::Value, Error> {
+        let mut most = self.iconst(types::I64, 0);
+        for stmt in body {
+            let bytes = match stmt {
+                Stmt::Inst(_) | Stmt::Nest(_) => continue,
+                Stmt::For { body, .. } => self.spare_bytes(body)?,
+                Stmt::While { cond, body, .. } => {
+                    let (a, b) = (self.spare_bytes(cond)?, self.spare_bytes(body)?);
+                    self.b.ins().smax(a, b)
+                }
+                Stmt::If { then, other, .. } => {
+                    let (a, b) = (self.spare_bytes(then)?, self.spare_bytes(other)?);
+                    self.b.ins().smax(a, b)
+                }
+                Stmt::Contract(c) => match self.contract_form(c)? {
+                    Some(form) => self.contract_bytes(c, &form)?,
+                    None => continue,
+                },
+            };
+            most = self.b.ins().smax(most, bytes);
+        }
+        Ok(most)
     }
 
     fn work(&mut self, list: &[Stmt]) -> ir::Value {

@@ -307,3 +307,88 @@ fn control_flow() {
         check_args(&f, args, 1e-6, false, &n.to_string());
     }
 }
+
+/// A product of windows of `a` and `b` through an accumulator with larger capacity.
+fn product(lhs: DType, rhs: DType, acc: DType, transposed: (bool, bool), micro: &str) -> String {
+    let (a, b) = transposed;
+    let dims = |t: bool, x: &str, y: &str| if t { format!("${y}, ${x}") } else { format!("${x}, ${y}") };
+    let axes = |t: bool| if t { "row 2 col 1" } else { "row 1 col 2" };
+    format!(
+        "loops product {{
+  symbol s
+  symbol m
+  symbol n
+  symbol k
+  param a: tensor {lhs}[$s, {}] contiguous
+  param b: tensor {rhs}[$s, {}] contiguous
+  param out: mut tensor {acc}[$s, $m, $n] contiguous
+  header {{
+    %0: i64 = size $m
+    %1: i64 = size $n
+    %2: i64 = size $k
+    %3: i64 = const i64 0
+    %4: i64 = size $s
+    %5: i64 = const i64 3
+    %6: i64 = add %1, %5
+    %7: i64 = const i64 2
+    %8: i64 = div %2, %7
+    %9: i64 = sub %2, %8
+  }}
+  buffer acc: {acc}[%4, %0, %6]
+  body {{
+    contract &acc[%4, %0, %1] = sum %8{micro}
+      lhs a[%3, %3, %3] batch [0] {}
+      rhs b[%3, %3, %3] batch [0] {}
+    contract &acc[%4, %0, %1] += sum %9{micro}
+      lhs a[%3, {}] batch [0] {}
+      rhs b[%3, {}] batch [0] {}
+    nest {{
+      for %10 in 0..%4 (parallel)
+      for %11 in 0..%0 (parallel)
+      for %12 in 0..%1 (parallel)
+      body {{
+        %13: {acc} = load &acc[%10, %11, %12]
+        store out[%10, %11, %12], %13
+      }}
+    }}
+  }}
+}}
+",
+        dims(a, "m", "k"),
+        dims(b, "k", "n"),
+        axes(a),
+        axes(b),
+        if a { "%8, %3" } else { "%3, %8" },
+        axes(a),
+        if b { "%3, %8" } else { "%8, %3" },
+        axes(b),
+    )
+}
+
+#[test]
+fn products() {
+    let shapes = [(1, 1, 1), (3, 5, 7), (12, 32, 16), (13, 33, 17), (25, 70, 40), (1, 40, 9), (30, 1, 33), (0, 4, 3), (4, 4, 0)];
+    for transposed in [(false, false), (true, false), (false, true), (true, true)] {
+        for (m, n, k) in shapes {
+            let sizes = [("s", 2), ("m", m), ("n", n), ("k", k)];
+            check(&product(DType::F32, DType::F32, DType::F32, transposed, ""), &sizes, 2e-4, false);
+        }
+    }
+    check(&product(DType::F32, DType::F32, DType::F32, (false, false), " micro 5 x 1"), &[("s", 1), ("m", 17), ("n", 50), ("k", 600)], 2e-3, false);
+}
+
+#[test]
+fn products_of_every_type() {
+    let sizes = [("s", 2), ("m", 14), ("n", 37), ("k", 19)];
+    let f32s = [DType::F16, DType::BF16, DType::F8E4M3, DType::F8E5M2, DType::I8, DType::U16];
+    for (acc, list) in [
+        (DType::F32, &f32s[..]),
+        (DType::F64, &[DType::F64, DType::F32]),
+        (DType::I32, &[DType::I8, DType::U8, DType::I16, DType::I32]),
+        (DType::I64, &[DType::I8, DType::I64]),
+    ] {
+        for d in list {
+            check(&product(*d, list[0], acc, (false, true), ""), &sizes, 2e-4, false);
+        }
+    }
+}

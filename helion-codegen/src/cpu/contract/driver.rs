@@ -1,0 +1,269 @@
+//! The loops around the micro-kernels.
+//!
+//! Called by compiled kernels with a block of words, see [`Word`]; afterwards the accumulator holds the product (or
+//! has it added). Panels live in the scratch memory that the block names.
+
+use super::pack::{Minor, pack};
+use helion_ir::dtype::DType;
+
+macro_rules! words {
+    ($($name:ident $doc:literal;)*) => {
+        /// Positions in the block.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(in super::super) enum Word { $(#[doc = $doc] $name,)* }
+        impl Word {
+            /// How many there are.
+            pub(in super::super) const COUNT: usize = [$(Word::$name),*].len();
+        }
+    };
+}
+
+words! {
+    M "Rows of the result.";
+    N "Columns of the result.";
+    K "Length of the sum.";
+    Lhs "Address of the left operand.";
+    LhsRow "Its bytes per row.";
+    LhsCol "Its bytes per step of `k`.";
+    Rhs "Address of the right operand.";
+    RhsRow "Its bytes per step of `k`.";
+    RhsCol "Its bytes per column.";
+    Acc "Address of the accumulator, whose columns are adjacent.";
+    AccRow "Its bytes per row.";
+    Scratch "Memory for panels, aligned to 64.";
+    Accumulate "1 to add to the accumulator, 0 to replace it.";
+    Rows "Rows of a full tile.";
+    Columns "Columns of a full tile.";
+    Kc "Steps of `k` per block.";
+    Mc "Rows per block.";
+    Nc "Columns per block.";
+    LhsType "Ordinal of the left element type.";
+    RhsType "Ordinal of the right element type.";
+    Add "Kernel that adds a full tile.";
+    Store "Kernel that stores a full tile.";
+    Edge0 "Rows of an edge kernel; 0 for none.";
+    Edge1 "Rows of a smaller edge kernel.";
+    Edge2 "Rows of a smaller edge kernel.";
+    Edge3 "Rows of a smaller edge kernel.";
+    EdgeKernel0 "Kernel that stores a tile of `Edge0` rows.";
+    EdgeKernel1 "Kernel that stores a tile of `Edge1` rows.";
+    EdgeKernel2 "Kernel that stores a tile of `Edge2` rows.";
+    EdgeKernel3 "Kernel that stores a tile of `Edge3` rows.";
+}
+
+/// A micro-kernel: `(A panel, B panel, C, bytes per row of C)` and steps of `k`.
+type Kernel = unsafe extern "C" fn(slots: *mut u64, k: u64);
+
+/// Element types of accumulators.
+pub(super) trait Number: Copy + Default + 'static {
+    /// Its element type.
+    const DTYPE: DType;
+    /// `self + other`, wrapping.
+    fn plus(self, other: Self) -> Self;
+}
+
+impl Number for f32 {
+    const DTYPE: DType = DType::F32;
+    fn plus(self, other: f32) -> f32 {
+        self + other
+    }
+}
+impl Number for f64 {
+    const DTYPE: DType = DType::F64;
+    fn plus(self, other: f64) -> f64 {
+        self + other
+    }
+}
+impl Number for i32 {
+    const DTYPE: DType = DType::I32;
+    fn plus(self, other: i32) -> i32 {
+        self.wrapping_add(other)
+    }
+}
+
+/// Whether operands of type `from` can be packed as `to`.
+pub(super) fn converts(from: DType, to: DType) -> bool {
+    match to {
+        DType::F32 => matches!(
+            from,
+            DType::F32 | DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2 | DType::I8 | DType::U8 | DType::I16 | DType::U16
+        ),
+        DType::F64 => matches!(from, DType::F64 | DType::F32),
+        DType::I32 => matches!(from, DType::I32 | DType::I8 | DType::U8 | DType::I16 | DType::U16),
+        _ => false,
+    }
+}
+
+/// The driver for an accumulator type.
+pub(in super::super) fn entry(acc: DType) -> Option<(&'static str, usize)> {
+    match acc {
+        DType::F32 => Some(("contract_f32", contract::<f32> as *const () as usize)),
+        DType::F64 => Some(("contract_f64", contract::<f64> as *const () as usize)),
+        DType::I32 => Some(("contract_i32", contract::<i32> as *const () as usize)),
+        _ => None,
+    }
+}
+
+/// The block of words, read.
+struct Job {
+    words: *const u64,
+}
+
+impl Job {
+    fn word(&self, w: Word) -> u64 {
+        // SAFETY: the caller of `contract` passes a full block.
+        unsafe { *self.words.add(w as usize) }
+    }
+    fn size(&self, w: Word) -> usize {
+        // Extents are signed; not positive means none.
+        usize::try_from(self.word(w) as i64).unwrap_or(0)
+    }
+    fn step(&self, w: Word) -> isize {
+        self.word(w) as i64 as isize
+    }
+    fn kernel(&self, w: Word) -> Kernel {
+        // SAFETY: the word is the address of a compiled micro-kernel with this signature.
+        unsafe { std::mem::transmute::<usize, Kernel>(self.word(w) as usize) }
+    }
+    /// The smallest kernel with at least `rows` rows.
+    fn kernel_for(&self, rows: usize) -> (usize, Kernel) {
+        let mut best = (self.size(Word::Rows), Word::Store);
+        let edges = [
+            (Word::Edge0, Word::EdgeKernel0),
+            (Word::Edge1, Word::EdgeKernel1),
+            (Word::Edge2, Word::EdgeKernel2),
+            (Word::Edge3, Word::EdgeKernel3),
+        ];
+        for (size, kernel) in edges {
+            let have = self.size(size);
+            if have >= rows && have > 0 {
+                best = (have, kernel);
+            }
+        }
+        (best.0, self.kernel(best.1))
+    }
+}
+
+/// `acc (+)= lhs * rhs`.
+///
+/// # Safety
+/// The block describes live operands, an accumulator of at least `M` by `N` elements that nothing else uses,
+/// kernels compiled for its tile, and enough scratch memory.
+unsafe extern "C" fn contract<T: Number>(words: *mut u64, _: u64) {
+    let job = Job { words };
+    let (m, n, k) = (job.size(Word::M), job.size(Word::N), job.size(Word::K));
+    if m == 0 || n == 0 {
+        return;
+    }
+    let accumulate = job.word(Word::Accumulate) != 0;
+    if k == 0 {
+        if !accumulate {
+            // SAFETY: the accumulator has `m` rows of `n` elements.
+            unsafe { clear::<T>(&job, m, n) };
+        }
+        return;
+    }
+    let (kc, nc) = (job.size(Word::Kc), job.size(Word::Nc));
+    for k0 in (0..k).step_by(kc) {
+        let kb = kc.min(k - k0);
+        for n0 in (0..n).step_by(nc) {
+            let nb = nc.min(n - n0);
+            // SAFETY: the block lies within the operands and the accumulator.
+            unsafe { columns::<T>(&job, (k0, kb), (n0, nb), m, accumulate || k0 > 0) };
+        }
+    }
+}
+
+unsafe fn clear<T: Number>(job: &Job, m: usize, n: usize) {
+    let acc = job.word(Word::Acc) as *mut u8;
+    for i in 0..m {
+        // SAFETY: row `i` of the accumulator has `n` elements, and all zero bits is zero.
+        unsafe { std::ptr::write_bytes(acc.offset(i as isize * job.step(Word::AccRow)).cast::<T>(), 0, n) };
+    }
+}
+
+/// One block of `k` and columns: packs the right operand, then all rows.
+unsafe fn columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb): (usize, usize), m: usize, add: bool) {
+    let (rows, width, mc) = (job.size(Word::Rows), job.size(Word::Columns), job.size(Word::Mc));
+    let size = size_of::<T>();
+    let a_bytes = (mc.min(m).next_multiple_of(rows) * kb * size).next_multiple_of(64);
+    let a = job.word(Word::Scratch) as *mut u8;
+    let b = a.wrapping_add(a_bytes);
+    let tile = b.wrapping_add((nb.next_multiple_of(width) * kb * size).next_multiple_of(64));
+    let from = DType::ALL[job.size(Word::RhsType)];
+    let (row, col) = (job.step(Word::RhsRow), job.step(Word::RhsCol));
+    let start = (job.word(Word::Rhs) as *const u8).wrapping_offset(k0 as isize * row + n0 as isize * col);
+    for j in (0..nb).step_by(width) {
+        let minor = Minor { count: width.min(nb - j), width, stride: col };
+        let source = start.wrapping_offset(j as isize * col);
+        // SAFETY: the panel's source lies in the right operand, its place in scratch memory.
+        unsafe { pack(source, from, minor, row, kb, b.add(j * kb * size).cast::<T>()) };
+    }
+    for m0 in (0..m).step_by(mc) {
+        let mb = mc.min(m - m0);
+        // SAFETY: as above, for the left operand.
+        unsafe { pack_rows::<T>(job, (k0, kb), (m0, mb), a.cast()) };
+        for j in (0..nb).step_by(width) {
+            let panel = b.wrapping_add(j * kb * size);
+            for i in (0..mb).step_by(rows) {
+                let t = Tile { at: (m0 + i, n0 + j), rows: rows.min(mb - i), columns: width.min(nb - j) };
+                // SAFETY: the panels are packed, the tile lies in the accumulator.
+                unsafe { t.run::<T>(job, a.wrapping_add(i * kb * size), panel, kb, add, tile.cast()) };
+            }
+        }
+    }
+}
+
+/// Packs rows of the left operand; the last panel is as narrow as its kernel.
+unsafe fn pack_rows<T: Number>(job: &Job, (k0, kb): (usize, usize), (m0, mb): (usize, usize), to: *mut T) {
+    let rows = job.size(Word::Rows);
+    let from = DType::ALL[job.size(Word::LhsType)];
+    let (row, col) = (job.step(Word::LhsRow), job.step(Word::LhsCol));
+    for i in (0..mb).step_by(rows) {
+        let count = rows.min(mb - i);
+        let width = if count == rows { rows } else { job.kernel_for(count).0 };
+        let at = (m0 + i) as isize * row + k0 as isize * col;
+        let source = (job.word(Word::Lhs) as *const u8).wrapping_offset(at);
+        // SAFETY: the rows lie in the left operand, the panel in scratch memory.
+        unsafe { pack(source, from, Minor { count, width, stride: row }, col, kb, to.add(i * kb)) };
+    }
+}
+
+/// A tile of the accumulator, perhaps a partial one.
+struct Tile {
+    at: (usize, usize),
+    rows: usize,
+    columns: usize,
+}
+
+impl Tile {
+    /// Runs the kernel, through the temporary where the tile is partial.
+    unsafe fn run<T: Number>(&self, job: &Job, a: *mut u8, b: *mut u8, k: usize, add: bool, temporary: *mut T) {
+        let (full_rows, full_columns) = (job.size(Word::Rows), job.size(Word::Columns));
+        let stride = job.step(Word::AccRow);
+        let c = (job.word(Word::Acc) as *mut u8)
+            .wrapping_offset(self.at.0 as isize * stride)
+            .wrapping_add(self.at.1 * size_of::<T>());
+        if self.rows == full_rows && self.columns == full_columns {
+            let kernel = job.kernel(if add { Word::Add } else { Word::Store });
+            let mut slots = [a as u64, b as u64, c as u64, stride as u64];
+            // SAFETY: full panels and a full tile of the accumulator.
+            return unsafe { kernel(slots.as_mut_ptr(), k as u64) };
+        }
+        let kernel = if self.rows == full_rows { job.kernel(Word::Store) } else { job.kernel_for(self.rows).1 };
+        let mut slots = [a as u64, b as u64, temporary as u64, (full_columns * size_of::<T>()) as u64];
+        // SAFETY: the temporary holds a full tile.
+        unsafe { kernel(slots.as_mut_ptr(), k as u64) };
+        for i in 0..self.rows {
+            let to = c.wrapping_offset(i as isize * stride).cast::<T>();
+            for j in 0..self.columns {
+                // SAFETY: row `i`, column `j` exist in the temporary and in the accumulator.
+                unsafe {
+                    let v = *temporary.add(i * full_columns + j);
+                    let to = to.add(j);
+                    *to = if add { (*to).plus(v) } else { v };
+                }
+            }
+        }
+    }
+}

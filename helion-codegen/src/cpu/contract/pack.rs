@@ -1,0 +1,163 @@
+//! Packing of operand panels, with conversion to the accumulator's type.
+//!
+//! A panel is `[k][width]`: for each step of `k`, `width` elements of the minor index (rows of the left
+//! operand, columns of the right one), zeros beyond `count`.
+
+use super::driver::Number;
+use half::slice::HalfFloatSliceExt;
+use half::f16;
+use helion_ir::dtype::{DType, Literal};
+
+/// The minor index of a panel.
+#[derive(Clone, Copy)]
+pub(super) struct Minor {
+    /// How many exist.
+    pub count: usize,
+    /// How many the panel has.
+    pub width: usize,
+    /// Bytes from one to the next in the source.
+    pub stride: isize,
+}
+
+/// Packs one panel. `step` is the source's bytes per step of `k`.
+///
+/// # Safety
+/// `count` by `k` elements of type `from` lie at the source; `width * k` elements fit at `to`.
+pub(super) unsafe fn pack<T: Number>(source: *const u8, from: DType, minor: Minor, step: isize, k: usize, to: *mut T) {
+    // SAFETY (all arms): by the caller's promise; the arm fits the source's type, and `T` is the type tested.
+    macro_rules! go {
+        ($source:ty, $to:ty, $convert:expr) => {
+            go!($source, $to, false, $convert)
+        };
+        ($source:ty, $to:ty, $words:expr, $convert:expr) => {
+            unsafe { pack_as::<$source, $to>(source, minor, step, k, to.cast(), $words, $convert) }
+        };
+    }
+    match (T::DTYPE, from) {
+        (DType::F32, DType::F32) => go!(f32, f32, true, |x| x),
+        (DType::F32, DType::BF16) => go!(u16, f32, |x| f32::from_bits(u32::from(x) << 16)),
+        // SAFETY: as above.
+        (DType::F32, DType::F16) => unsafe { pack_f16(source, minor, step, k, to.cast()) },
+        (DType::F32, DType::I8) => go!(i8, f32, f32::from),
+        (DType::F32, DType::U8) => go!(u8, f32, f32::from),
+        (DType::F32, DType::I16) => go!(i16, f32, f32::from),
+        (DType::F32, DType::U16) => go!(u16, f32, f32::from),
+        (DType::F32, small) => {
+            let table: [f32; 256] =
+                std::array::from_fn(|bits| Literal::from_bits(small, bits as u64).to_f64() as f32);
+            go!(u8, f32, |x| table[usize::from(x)])
+        }
+        (DType::F64, DType::F32) => go!(f32, f64, f64::from),
+        (DType::F64, _) => go!(f64, f64, |x| x),
+        (_, DType::I8) => go!(i8, i32, i32::from),
+        (_, DType::U8) => go!(u8, i32, i32::from),
+        (_, DType::I16) => go!(i16, i32, i32::from),
+        (_, DType::U16) => go!(u16, i32, i32::from),
+        (_, _) => go!(i32, i32, true, |x| x),
+    }
+}
+
+/// Packs with a conversion of single elements.
+unsafe fn pack_as<S: Copy, T: Number>(
+    source: *const u8,
+    minor: Minor,
+    step: isize,
+    k: usize,
+    to: *mut T,
+    moves_words: bool,
+    convert: impl Fn(S) -> T,
+) {
+    let Minor { count, width, stride } = minor;
+    let size = size_of::<S>() as isize;
+    // SAFETY: `i < count`, `j < k`.
+    let read = |i: usize, j: usize| unsafe {
+        source.offset(i as isize * stride + j as isize * step).cast::<S>().read_unaligned()
+    };
+    if stride == size {
+        for j in 0..k {
+            let row = source.wrapping_offset(j as isize * step).cast::<S>();
+            for i in 0..count {
+                // SAFETY: element `i` of step `j`, which the caller promises.
+                unsafe { *to.add(j * width + i) = convert(row.add(i).read_unaligned()) };
+            }
+        }
+    } else {
+        let mut done = 0;
+        if step == size && moves_words {
+            // SAFETY: elements of four bytes that keep their bits; whole groups of four exist.
+            done = unsafe { transpose(source, minor, k, to.cast()) };
+        }
+        // Eight steps at a time keep the source's lines in cache while all minor indices are visited.
+        for j0 in (0..k).step_by(8) {
+            for i in done..count {
+                for j in j0..(j0 + 8).min(k) {
+                    // SAFETY: inside the panel.
+                    unsafe { *to.add(j * width + i) = convert(read(i, j)) };
+                }
+            }
+        }
+    }
+    if count < width {
+        for j in 0..k {
+            for i in count..width {
+                // SAFETY: inside the panel.
+                unsafe { *to.add(j * width + i) = T::default() };
+            }
+        }
+    }
+}
+
+/// `f16` rows convert through the machine's instruction where it has one.
+unsafe fn pack_f16(source: *const u8, minor: Minor, step: isize, k: usize, to: *mut f32) {
+    let aligned = source.align_offset(2) == 0 && minor.stride % 2 == 0 && step % 2 == 0;
+    let whole = minor.stride == 2 && minor.count == minor.width && aligned;
+    if !whole {
+        // SAFETY: by the caller's promise.
+        return unsafe { pack_as::<u16, f32>(source, minor, step, k, to, false, |x| f16::from_bits(x).to_f32()) };
+    }
+    for j in 0..k {
+        // SAFETY: `width` adjacent, aligned elements of step `j`, and their place in the panel.
+        unsafe {
+            let row = std::slice::from_raw_parts(source.offset(j as isize * step).cast::<f16>(), minor.width);
+            row.convert_to_f32_slice(std::slice::from_raw_parts_mut(to.add(j * minor.width), minor.width));
+        }
+    }
+}
+
+/// Transposes elements of four bytes in blocks of four by four; gives how many minor indices are done.
+#[cfg(target_arch = "x86_64")]
+unsafe fn transpose(source: *const u8, minor: Minor, k: usize, to: *mut f32) -> usize {
+    use std::arch::x86_64::{_MM_TRANSPOSE4_PS, _mm_loadu_ps, _mm_storeu_ps};
+    let done = minor.count / 4 * 4;
+    let whole = k / 4 * 4;
+    for j in (0..whole).step_by(4) {
+        for i in (0..done).step_by(4) {
+            // SAFETY: rows `i..i+4` and steps `j..j+4` exist in the source and in the panel; SSE2 is part of
+            // every x86-64 machine.
+            unsafe {
+                let row = |r: usize| _mm_loadu_ps(source.offset((i + r) as isize * minor.stride).cast::<f32>().add(j));
+                let (mut a, mut b, mut c, mut d) = (row(0), row(1), row(2), row(3));
+                _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+                for (r, v) in [a, b, c, d].into_iter().enumerate() {
+                    _mm_storeu_ps(to.add((j + r) * minor.width + i), v);
+                }
+            }
+        }
+    }
+    for j in whole..k {
+        for i in 0..done {
+            // SAFETY: as above.
+            unsafe {
+                let v = source.offset(i as isize * minor.stride).cast::<f32>().add(j).read_unaligned();
+                *to.add(j * minor.width + i) = v;
+            }
+        }
+    }
+    done
+}
+
+/// No block transposition here; the caller moves single elements.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn transpose(_: *const u8, _: Minor, _: usize, _: *mut f32) -> usize {
+    0
+}

@@ -1,0 +1,152 @@
+//! Matrix products through packed panels and micro-kernels: the block of words and the calls.
+
+use super::flow::Window;
+use super::{Lower, Stride, Tensor};
+use crate::cpu::Error;
+use crate::cpu::contract::driver::{self, Word};
+use crate::cpu::contract::{Form, form};
+use crate::cpu::vector::Isa;
+use cranelift_codegen::ir::{self, InstBuilder, StackSlotData, StackSlotKind, types};
+use helion_ir::dtype::DType;
+use helion_ir::loops::{Contract, Mem, ParamKind};
+
+impl Lower<'_> {
+    /// How a product would be computed; `None` for scalar loops.
+    pub(super) fn contract_form(&self, c: &Contract) -> Result<Option<Form>, Error> {
+        if !self.options.vectorise {
+            return Ok(None);
+        }
+        let acc = self.memory_type(Mem::Buffer(c.acc))?;
+        let (lhs, rhs) = (self.memory_type(c.lhs.mem)?, self.memory_type(c.rhs.mem)?);
+        Ok(form(c, acc, lhs, rhs, self.options.isa.unwrap_or_else(Isa::best)))
+    }
+
+    /// The element type of a memory, also before memories have places.
+    fn memory_type(&self, mem: Mem) -> Result<DType, Error> {
+        let found = match mem {
+            Mem::Tensor(p) => self.source.params.get(p.index()).and_then(|p| match p.kind {
+                ParamKind::Tensor { dtype, .. } => Some(dtype),
+                ParamKind::Scalar { .. } => None,
+            }),
+            Mem::Buffer(b) => self.source.buffers.get(b.index()).map(|b| b.dtype),
+        };
+        found.ok_or_else(|| Error::Malformed("a matrix operand does not exist".into()))
+    }
+
+    /// Scratch memory for the packed panels, from the accumulator's capacity.
+    pub(super) fn contract_bytes(&mut self, c: &Contract, form: &Form) -> Result<ir::Value, Error> {
+        let source = self.source;
+        let dims = source.buffers.get(c.acc.index()).map(|b| b.dims.as_slice()).unwrap_or_default();
+        let [.., m, n] = dims else { return Err(Error::Malformed("a matrix product into a vector".into())) };
+        let (m, n) = (self.value(*m)?, self.value(*n)?);
+        let (most_rows, most_columns) = form.block();
+        let (most_rows, most_columns) = (self.iconst(types::I64, most_rows), self.iconst(types::I64, most_columns));
+        let (m, n) = (self.b.ins().smin(m, most_rows), self.b.ins().smin(n, most_columns));
+        let (fixed, per_row, per_column) = form.spare();
+        let (m, n) = (self.mul_const(m, per_row), self.mul_const(n, per_column));
+        let sum = self.b.ins().iadd(m, n);
+        Ok(self.add_const(sum, fixed))
+    }
+
+    /// Emits the product through micro-kernels; false (and nothing emitted) when it must be scalar.
+    pub(super) fn micro_contract(
+        &mut self,
+        c: &Contract,
+        lhs: &Window,
+        rhs: &Window,
+        acc: &Tensor,
+    ) -> Result<bool, Error> {
+        let Some(form) = self.contract_form(c)? else { return Ok(false) };
+        let Some(scratch) = self.spare else { return Ok(false) };
+        let isa = self.options.isa.unwrap_or_else(Isa::best);
+        let Some(add) = self.programs.vector(&form.add, isa) else { return Ok(false) };
+        let Some(store) = self.programs.vector(&form.store, isa) else { return Ok(false) };
+        let mut kernels = vec![(Word::Add, add), (Word::Store, store)];
+        let places = [Word::EdgeKernel0, Word::EdgeKernel1, Word::EdgeKernel2, Word::EdgeKernel3];
+        for ((_, program), place) in form.edges.iter().zip(places) {
+            let Some(index) = self.programs.vector(program, isa) else { return Ok(false) };
+            kernels.push((place, index));
+        }
+        let Some((name, address)) = driver::entry(acc.dtype) else { return Ok(false) };
+        let driver = self.programs.helper(name, address);
+        let block = StackSlotData::new(StackSlotKind::ExplicitSlot, (Word::COUNT * 8) as u32, 3);
+        let block = self.b.create_sized_stack_slot(block);
+        for (word, v) in form.words(lhs.dtype, rhs.dtype, c.accumulate) {
+            let v = self.iconst(types::I64, v);
+            self.put(block, word, v);
+        }
+        for (word, index) in kernels {
+            let f = self.program_ref(index);
+            let at = self.b.ins().func_addr(types::I64, f);
+            self.put(block, word, at);
+        }
+        for (word, v) in [(Word::M, c.m.extent), (Word::N, c.n.extent), (Word::K, c.k.extent)] {
+            let v = self.value(v)?;
+            self.put(block, word, v);
+        }
+        let rank = c.batch.len();
+        let size = acc.dtype.size() as i64;
+        let acc_bytes: Vec<Stride> = acc
+            .strides
+            .iter()
+            .map(|s| match s {
+                Stride::Const(s) => Stride::Const(s * size),
+                Stride::Value(v) => Stride::Value(self.mul_const(*v, size)),
+            })
+            .collect();
+        let Some(acc_row) = acc_bytes.get(rank).copied() else {
+            return Err(Error::Malformed("the accumulator has too few axes".into()));
+        };
+        let strides = [
+            (Word::LhsRow, lhs.row),
+            (Word::LhsCol, lhs.col),
+            (Word::RhsRow, rhs.row),
+            (Word::RhsCol, rhs.col),
+            (Word::AccRow, acc_row),
+        ];
+        for (word, s) in strides {
+            let v = self.stride_value(s);
+            self.put(block, word, v);
+        }
+        self.put(block, Word::Scratch, scratch);
+        let bases = [lhs.base, rhs.base, acc.base];
+        let steps = [&lhs.batch[..], &rhs.batch[..], &acc_bytes[..rank]];
+        let extents = c.batch.iter().map(|e| self.value(e.extent)).collect::<Result<Vec<_>, _>>()?;
+        self.batches(&extents, bases, &steps, &mut |s, [l, r, a]| {
+            for (word, v) in [(Word::Lhs, l), (Word::Rhs, r), (Word::Acc, a)] {
+                s.put(block, word, v);
+            }
+            let f = s.program_ref(driver);
+            let (at, zero) = (s.b.ins().stack_addr(types::I64, block, 0), s.iconst(types::I64, 0));
+            s.b.ins().call(f, &[at, zero]);
+            Ok(())
+        })?;
+        Ok(true)
+    }
+
+    fn put(&mut self, block: ir::StackSlot, word: Word, v: ir::Value) {
+        self.b.ins().stack_store(types::I64, v, block, (word as usize * 8) as i32);
+    }
+
+    /// Loops over batch axes, walking three addresses along.
+    fn batches(
+        &mut self,
+        extents: &[ir::Value],
+        bases: [ir::Value; 3],
+        steps: &[&[Stride]; 3],
+        body: &mut dyn FnMut(&mut Self, [ir::Value; 3]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some((end, rest)) = extents.split_first() else { return body(self, bases) };
+        let (zero, one) = (self.iconst(types::I64, 0), self.iconst(types::I64, 1));
+        let inner = steps.map(|s| s.get(1..).unwrap_or_default());
+        self.counted(zero, *end, one, &[], |s, i, _| {
+            let mut at = bases;
+            for (a, axis) in at.iter_mut().zip(steps) {
+                *a = s.walk(*a, &[(i, axis.first().copied().unwrap_or(Stride::Const(0)))]);
+            }
+            s.batches(rest, at, &inner, body)?;
+            Ok(Vec::new())
+        })?;
+        Ok(())
+    }
+}
