@@ -8,6 +8,7 @@ pub mod alloc;
 pub mod builder;
 pub mod interp;
 pub mod ir;
+pub mod micro;
 mod print;
 pub mod unroll;
 pub mod verify;

@@ -1,0 +1,92 @@
+//! The inner kernel of matrix products, as a vector program.
+//!
+//! Comes in: a tile size. Goes out: a counted program over `k` that multiplies a packed panel of A,
+//! `[k][rows]`, by a packed panel of B, `[k][vectors * lanes]`, keeps all sums in registers, and at the
+//! end stores them to C or adds them to C, row by row.
+
+use helion_ir::dtype::{DType, Literal};
+
+use super::builder::Builder;
+use super::ir::{Addr, Program, SlotId, Trip, Ty, Walk};
+
+/// The words of the argument block.
+pub const A: SlotId = SlotId(0);
+/// The packed panel of B.
+pub const B: SlotId = SlotId(1);
+/// The first element of the tile of C.
+pub const C: SlotId = SlotId(2);
+/// Bytes from one row of C to the next.
+pub const C_STRIDE: SlotId = SlotId(3);
+
+/// A tile of C and how it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MicroKernel {
+    /// Rows of the tile.
+    pub rows: u32,
+    /// Vectors in a row of the tile.
+    pub vectors: u32,
+    /// `f32`, `f64` or `i32`.
+    pub dtype: DType,
+    /// Steps of `k` per iteration.
+    pub unroll: u32,
+    /// Whether the product is added to C rather than stored.
+    pub accumulate: bool,
+}
+
+impl MicroKernel {
+    /// The program for vectors of `lanes` lanes, or why there is none.
+    pub fn program(&self, lanes: usize) -> Result<Program, String> {
+        let ty = match self.dtype {
+            DType::F32 => Ty::F32,
+            DType::F64 => Ty::F64,
+            DType::I32 => Ty::I32,
+            other => return Err(format!("no micro-kernel of {other}")),
+        };
+        let size = self.dtype.size() as u32;
+        let (rows, vectors) = (self.rows, self.vectors);
+        if rows == 0 || vectors == 0 || rows > 1 << 12 || vectors > 1 << 8 {
+            return Err(format!("no micro-kernel of {rows} rows and {vectors} vectors"));
+        }
+        let name = format!("micro_{}x{}_{}", rows, vectors, self.dtype);
+        let mut b = Builder::new(&name, Trip::Count);
+        b.unroll(self.unroll);
+        let (a_slot, b_slot, c_slot, stride) = (b.pointer(), b.pointer(), b.pointer(), b.stride());
+        let zero = b.constant(Literal::from_bits(self.dtype, 0));
+        let sums: Vec<_> = (0..rows * vectors).map(|_| b.carry(zero, None)).collect();
+        b.begin_body();
+        let columns: Vec<_> = (0..vectors)
+            .map(|j| {
+                let advance = (vectors as usize * lanes) as i32 * size as i32;
+                let walk = Walk::Bytes { advance, splat: false };
+                b.load(Addr { vectors: j, walk, ..Addr::unit(b_slot) }, self.dtype)
+            })
+            .collect();
+        for i in 0..rows {
+            let walk = Walk::Bytes { advance: (rows * size) as i32, splat: true };
+            let x = b.load(Addr { offset: (i * size) as i32, walk, ..Addr::unit(a_slot) }, self.dtype);
+            for (j, &column) in columns.iter().enumerate() {
+                let (carry, sum) = sums[(i * vectors) as usize + j];
+                let next = if ty.is_float() {
+                    b.fma(column, x, sum)
+                } else {
+                    let product = b.mul(column, x);
+                    b.add(sum, product)
+                };
+                b.set_next(carry, next);
+            }
+        }
+        b.begin_after();
+        for i in 0..rows {
+            for j in 0..vectors {
+                let at = Addr { vectors: j, ..Addr::unit(c_slot) }.row(i, stride);
+                let mut sum = b.carried(sums[(i * vectors + j) as usize].0);
+                if self.accumulate {
+                    let old = b.load(at, self.dtype);
+                    sum = b.add(old, sum);
+                }
+                b.store(at, self.dtype, sum);
+            }
+        }
+        b.finish()
+    }
+}
