@@ -182,7 +182,11 @@ fn main() {
                     let parts = [a.as_ptr() as u64, b.as_ptr() as u64, c.as_mut_ptr() as u64];
                     let words: Vec<u64> = parts.into_iter().flat_map(tensor).chain([z, z, z]).collect();
                     let s = time(&k, &words);
-                    println!("  matmul {size} in {bm}x{bn}: {:.2} ms, {:.1} GF", s * 1e3, 2e-9 * (size as f64).powi(3) / s);
+                    println!(
+                        "  matmul {size} in {bm}x{bn}: {:.2} ms, {:.1} GF",
+                        s * 1e3,
+                        2e-9 * (size as f64).powi(3) / s
+                    );
                 }
             }
         }

@@ -86,7 +86,15 @@ pub(super) fn converts(from: DType, to: DType) -> bool {
     match to {
         DType::F32 => matches!(
             from,
-            DType::F32 | DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2 | DType::I8 | DType::U8 | DType::I16 | DType::U16
+            DType::F32
+                | DType::F16
+                | DType::BF16
+                | DType::F8E4M3
+                | DType::F8E5M2
+                | DType::I8
+                | DType::U8
+                | DType::I16
+                | DType::U16
         ),
         DType::F64 => matches!(from, DType::F64 | DType::F32),
         DType::I32 => matches!(from, DType::I32 | DType::I8 | DType::U8 | DType::I16 | DType::U16),

@@ -4,8 +4,8 @@
 //! operand, columns of the right one), zeros beyond `count`.
 
 use super::driver::Number;
-use half::slice::HalfFloatSliceExt;
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 use helion_ir::dtype::{DType, Literal};
 
 /// The minor index of a panel.
@@ -43,8 +43,7 @@ pub(super) unsafe fn pack<T: Number>(source: *const u8, from: DType, minor: Mino
         (DType::F32, DType::I16) => go!(i16, f32, f32::from),
         (DType::F32, DType::U16) => go!(u16, f32, f32::from),
         (DType::F32, small) => {
-            let table: [f32; 256] =
-                std::array::from_fn(|bits| Literal::from_bits(small, bits as u64).to_f64() as f32);
+            let table: [f32; 256] = std::array::from_fn(|bits| Literal::from_bits(small, bits as u64).to_f64() as f32);
             go!(u8, f32, |x| table[usize::from(x)])
         }
         (DType::F64, DType::F32) => go!(f32, f64, f64::from),

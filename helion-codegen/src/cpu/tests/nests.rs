@@ -367,14 +367,20 @@ fn product(lhs: DType, rhs: DType, acc: DType, transposed: (bool, bool), micro: 
 
 #[test]
 fn products() {
-    let shapes = [(1, 1, 1), (3, 5, 7), (12, 32, 16), (13, 33, 17), (25, 70, 40), (1, 40, 9), (30, 1, 33), (0, 4, 3), (4, 4, 0)];
+    let shapes =
+        [(1, 1, 1), (3, 5, 7), (12, 32, 16), (13, 33, 17), (25, 70, 40), (1, 40, 9), (30, 1, 33), (0, 4, 3), (4, 4, 0)];
     for transposed in [(false, false), (true, false), (false, true), (true, true)] {
         for (m, n, k) in shapes {
             let sizes = [("s", 2), ("m", m), ("n", n), ("k", k)];
             check(&product(DType::F32, DType::F32, DType::F32, transposed, ""), &sizes, 2e-4, false);
         }
     }
-    check(&product(DType::F32, DType::F32, DType::F32, (false, false), " micro 5 x 1"), &[("s", 1), ("m", 17), ("n", 50), ("k", 600)], 2e-3, false);
+    check(
+        &product(DType::F32, DType::F32, DType::F32, (false, false), " micro 5 x 1"),
+        &[("s", 1), ("m", 17), ("n", 50), ("k", 600)],
+        2e-3,
+        false,
+    );
 }
 
 #[test]
