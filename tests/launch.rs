@@ -4,7 +4,7 @@ mod guard;
 
 use guard::guarded;
 use helion::lang::Elem;
-use helion::runtime::{self, Effort, Launch};
+use helion::runtime::{self, Effort, Launching};
 use helion::{ErrorKind, Result, Tensor};
 use helion_ir::config::Config;
 use helion_ir::dtype::Literal;
@@ -31,10 +31,10 @@ fn store(b: &mut Builder, tensor: ParamId, index: &[Index], v: ValueId) {
 }
 
 fn add_into<T: Elem>(x: &Tensor<T, 1>, y: &Tensor<T, 1>, out: &mut Tensor<T, 1>) -> Result<()> {
-    let mut l = Launch::begin("add");
-    // SAFETY: the borrows last until the launch has run.
-    let ((x, [n]), (y, _), (out, _)): (_, (_, [Dim; 1]), (_, [Dim; 1])) =
-        unsafe { (l.tensor("x", x.raw()), l.tensor("y", y.raw()), l.tensor("out", out.raw_mut())) };
+    let mut l = Launching::begin("add");
+    let (x, [n]) = l.bind("x", x.raw());
+    let (y, [_]) = l.bind("y", y.raw());
+    let (out, [_]) = l.bind("out", out.raw_mut());
     l.run(add_into::<T> as *const () as usize, |b| {
         ADD_TRACED.fetch_add(1, Ordering::Relaxed);
         let t = Index::Tile(grid(b, "t", n), None);
@@ -58,7 +58,7 @@ fn softmax(x: &Tensor<f32, 2>, scale: f32) -> Result<Tensor<f32, 2>> {
 /// `exp(x - max) / sum`, times a scalar. The name makes it another kernel, with its own tuning.
 fn softmax_as(name: &'static str, x: &Tensor<f32, 2>, scale: f32) -> Result<Tensor<f32, 2>> {
     let mut out = x.empty_like();
-    let mut l = Launch::begin(name);
+    let mut l = Launching::begin(name);
     // SAFETY: the borrows last until the launch has run.
     let ((x, [m, _]), (o, _)): (_, (_, [Dim; 2])) = unsafe { (l.tensor("x", x.raw()), l.tensor("out", out.raw_mut())) };
     let scale = l.scalar("scale", DType::F32, u64::from(scale.to_bits()));
@@ -148,7 +148,7 @@ fn one_trace_serves_all_sizes_of_a_pattern() {
     let of = |n: usize| Tensor::<i16, 1>::from_fn([n], |[i]| i as i16);
     // Other tests trace `add` of other types at the same time, so only a lower bound is known here.
     assert!(traces(&|| drop(add(&of(10), &of(10)).unwrap())) > before);
-    let mut l = Launch::begin("keys");
+    let mut l = Launching::begin("keys");
     let sizes = [l.size("a", 5), l.size("b", 5), l.size("c", 1), l.size("d", 6)];
     assert_eq!(sizes[0], sizes[1]);
     assert_eq!(sizes[2], Dim::Const(1));
@@ -170,9 +170,9 @@ fn clones_are_not_written() {
 #[test]
 fn mistakes_come_back_on_every_call() {
     let wrong = |x: &Tensor<f32, 1>, y: &Tensor<f64, 1>| -> Result<()> {
-        let mut l = Launch::begin("wrong");
-        // SAFETY: the borrows last until the launch has run.
-        let ((x, [n]), (y, [_])) = unsafe { (l.tensor("x", x.raw()), l.tensor("y", y.raw())) };
+        let mut l = Launching::begin("wrong");
+        let (x, [n]) = l.bind("x", x.raw());
+        let (y, [_]) = l.bind("y", y.raw());
         l.run(1, |b| {
             let t = Index::Tile(grid(b, "t", n), None);
             b.begin_body();
@@ -192,7 +192,7 @@ fn mistakes_come_back_on_every_call() {
 #[test]
 fn a_kernel_cannot_launch_another() {
     let x = numbers(4);
-    let e = Launch::begin("outer")
+    let e = Launching::begin("outer")
         .run(2, |_| assert!(add(&numbers(4), &numbers(4)).unwrap_err().to_string().contains("recorded")));
     // An empty body is a kernel without programs or a mistake; either way nothing else is disturbed.
     drop(e);
@@ -200,9 +200,21 @@ fn a_kernel_cannot_launch_another() {
 }
 
 #[test]
+fn a_body_cannot_exchange_the_parameters() {
+    let x = numbers(4);
+    let mut l = Launching::begin("exchanged");
+    let (_, [_]) = l.bind("x", x.raw());
+    let e = l.run(5, |b| {
+        *b = Builder::new("other");
+        b.scalar("x", DType::F32, Loc::caller());
+    });
+    assert!(e.unwrap_err().to_string().contains("changed the parameters"));
+}
+
+#[test]
 fn panics_while_tracing_leave_everything_usable() {
     let go = || {
-        let mut l = Launch::begin("panics");
+        let mut l = Launching::begin("panics");
         l.key(3);
         l.run(3, |_| panic!("in the body"))
     };
@@ -329,10 +341,8 @@ fn warm_call_overhead() {
     let (a, b, mut c) = (numbers(2), numbers(2), numbers(2));
     time("add 2, output given", &mut || add_into(&a, &b, &mut c).unwrap());
     time("captures of add alone", &mut || {
-        let mut l = Launch::begin("add");
-        // SAFETY: never run.
-        let _: [(_, [Dim; 1]); 3] =
-            unsafe { [l.tensor("x", a.raw()), l.tensor("y", b.raw()), l.tensor("out", c.raw_mut())] };
+        let mut l = Launching::begin("add");
+        let _: [(_, [Dim; 1]); 3] = [l.bind("x", a.raw()), l.bind("y", b.raw()), l.bind("out", c.raw_mut())];
     });
     time("new tensor of 1024", &mut || drop(x.empty_like()));
     let big = numbers(1 << 20);

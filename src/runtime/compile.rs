@@ -3,7 +3,7 @@
 //! In: what the launch captured, and the closure that traces its body. Out: a [`Traced`] kernel (verified
 //! tile IR), then a [`Compiled`] one. Dumps asked for by settings are written on the way.
 
-use super::launch::State;
+use super::launch::{Capture, State};
 use super::records;
 use crate::error::{Error, Result};
 use crate::settings::{self, Dump, Isa, Stage};
@@ -12,7 +12,7 @@ use helion_codegen::pipeline::{self, Failure, Made, Phase};
 use helion_codegen::schedule;
 use helion_ir::config::{Config, ConfigSpace};
 use helion_ir::target::Target;
-use helion_ir::tile::{self, Builder, ParamId, SymbolId, Verified};
+use helion_ir::tile::{self, Builder, Function, Param, ParamId, ParamKind, SymbolId, Verified};
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -71,6 +71,7 @@ pub(super) fn trace(state: &State, body: impl FnOnce(&mut Builder)) -> Result<Tr
     drop(tracing);
     let wrong = |d| Error::kernel(state.kernel, d);
     let function = b.finish().map_err(wrong)?;
+    check_declared(state, &function)?;
     let traced = start.elapsed();
     let verified = tile::verify(function).map_err(wrong)?;
     let text = tile_text(&verified);
@@ -106,6 +107,23 @@ fn declare(state: &State, b: &mut Builder) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the recorded function still has the parameters that were declared. Compiled code trusts that
+/// argument words mean what its parameters say, and a body gets the builder to itself.
+fn check_declared(state: &State, f: &Function) -> Result<()> {
+    let same = |c: &Capture, p: &Param| match (&c.tensor, &p.kind) {
+        (Some(t), ParamKind::Tensor { dtype, dims, mutable, layout }) => {
+            c.dtype == *dtype && dims.iter().copied().eq(t.dims()) && (t.mutable, t.layout) == (*mutable, *layout)
+        }
+        (None, ParamKind::Scalar { dtype }) => c.dtype == *dtype,
+        (Some(_), ParamKind::Scalar { .. }) | (None, ParamKind::Tensor { .. }) => false,
+    };
+    let counts = (f.params.len(), f.symbols.len()) == (state.captures.len(), state.sizes.len());
+    if counts && state.captures.iter().zip(&f.params).all(|(c, p)| same(c, p)) {
+        return Ok(());
+    }
+    Err(Error::internal(format!("the body of `{}` changed the parameters of its launch", state.kernel)))
 }
 
 /// This machine, as the scheduler sees it under the `isa` setting.

@@ -19,13 +19,29 @@ use helion_ir::Loc;
 use helion_ir::dtype::DType;
 use helion_ir::tile::{Builder, Dim, Layout, ParamId, SymbolId};
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::panic::Location;
 
-/// A launch being prepared.
-pub struct Launch {
+/// A launch being prepared. Everything bound to it stays borrowed for `'t`, so until it has run.
+///
+/// ```compile_fail
+/// # use helion::{Tensor, runtime::Launching};
+/// let mut launch = Launching::begin("k");
+/// {
+///     let x = Tensor::<f32, 1>::zeros([4]);
+///     let _: (_, [_; 1]) = launch.bind("x", x.raw()); // error: `x` does not live long enough
+/// }
+/// launch.run(0, |_| ()).unwrap();
+/// ```
+pub struct Launching<'t> {
     /// Present until dropped; boxed so that moving it is cheap.
     state: Option<Box<State>>,
+    /// Neither longer nor shorter than the borrows of what is bound.
+    bound: PhantomData<fn(&'t mut ()) -> &'t mut ()>,
 }
+
+/// A launch whose tensors are kept borrowed by other means; see [`Launching::tensor`].
+pub type Launch = Launching<'static>;
 
 /// What a launch collects.
 #[derive(Default)]
@@ -120,14 +136,14 @@ thread_local! {
     static KEPT: Cell<Option<Box<State>>> = const { Cell::new(None) };
 }
 
-impl Launch {
+impl<'t> Launching<'t> {
     /// Starts a launch of the named kernel.
-    pub fn begin(kernel: &'static str) -> Launch {
+    pub fn begin(kernel: &'static str) -> Launching<'t> {
         let mut state = KEPT.try_with(Cell::take).ok().flatten().unwrap_or_default();
         state.clear();
         state.kernel = kernel;
         state.key.resize(KEY_HEAD, 0);
-        Launch { state: Some(state) }
+        Launching { state: Some(state), bound: PhantomData }
     }
 
     #[inline]
@@ -135,8 +151,15 @@ impl Launch {
         self.state.get_or_insert_default()
     }
 
-    /// Captures a tensor: its parameter and the symbol (or constant 1) of each axis. The layout in the
-    /// view is looked at, not trusted. A mistake is reported by `run`.
+    /// Captures a tensor: its parameter and the symbol (or constant 1) of each axis. A mistake is reported
+    /// by `run`. The view's borrow lasts as long as the launch, so nothing else can use what it writes.
+    #[track_caller]
+    pub fn bind<const R: usize>(&mut self, name: &'static str, view: Result<RawView<'t>>) -> (ParamId, [Dim; R]) {
+        // SAFETY: views are only made by tensors, and this one's borrow outlives `self`.
+        unsafe { self.tensor(name, view) }
+    }
+
+    /// As [`bind`](Self::bind), for a view whose borrow ends earlier.
     ///
     /// # Safety
     /// What the view reaches must stay readable (writable, and used by nobody else, if mutable) until
@@ -244,7 +267,7 @@ impl Launch {
     }
 }
 
-impl Drop for Launch {
+impl Drop for Launching<'_> {
     fn drop(&mut self) {
         if let Some(state) = self.state.take() {
             // At thread exit the place may be gone; then the memory goes, too.

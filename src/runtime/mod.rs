@@ -24,7 +24,7 @@ mod views;
 
 pub use device::Device;
 pub use explain::Report;
-pub use launch::Launch;
+pub use launch::{Launch, Launching};
 pub use mode::{Effort, Explained, Tuned, check, explain, tune, with_config, with_threads};
 #[cfg(feature = "safetensors")]
 pub use safetensors::SafeTensors;

@@ -44,19 +44,17 @@ impl<T, const R: usize> Clone for Tensor<T, R> {
     }
 }
 
-/// What a launch needs to know of one tensor.
+/// What a launch needs to know of one tensor. Only tensors make these; one that is `mutable` holds an
+/// exclusive borrow of its tensor, whose storage is not shared.
 #[derive(Clone, Copy, Debug)]
 pub struct RawView<'a> {
     /// The element at index 0…0.
-    pub ptr: *mut u8,
-    /// Element type.
-    pub dtype: DType,
-    /// Extent of each axis.
-    pub dims: &'a [usize],
-    /// Stride of each axis, in elements.
-    pub strides: &'a [isize],
-    /// Whether the launch may write.
-    pub mutable: bool,
+    pub(super) ptr: *mut u8,
+    pub(super) dtype: DType,
+    pub(super) dims: &'a [usize],
+    /// In elements.
+    pub(super) strides: &'a [isize],
+    pub(super) mutable: bool,
 }
 
 impl<T: Elem, const R: usize> Tensor<T, R> {
