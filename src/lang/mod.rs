@@ -1,7 +1,60 @@
 //! The language of kernels: typed tiles whose operations are recorded.
 //!
 //! In: the calls that `#[kernel]` expands to. Out: a `tile::Function` in the builder of the launch.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `elem` | element types and what each allows |
+//! | `types` | [`Tile`], [`Scalar`], [`Size`], [`TileIx`], device tensors |
+//! | `operand` | operators and broadcasting |
+//! | `index` | `x[…]`, stores, atomics |
+//! | `extents` | shapes of new tiles |
+//! | `compare` | comparisons and logic |
+//! | `ops` | everything else tiles can do |
+//! | `domain` | what tile loops run over |
+//! | `carry`, `control` | variables in loops and branches; launches, loops, branches |
+//! | `capture`, `tile_fn` | how host values and functions enter |
+//! | `trace` | the recorder |
 
+pub mod capture;
+pub mod carry;
+pub mod compare;
+pub mod control;
+pub mod domain;
 pub mod elem;
+pub mod extents;
+pub mod index;
+pub mod operand;
+pub mod ops;
+pub mod tile_fn;
+pub mod trace;
+pub mod types;
 
+pub use domain::{grid, tile};
 pub use elem::{Bits, DotInto, Elem, F8E4M3, F8E5M2, Float, Int, Num, bf16, f16};
+pub use extents::{Extent, Extents};
+pub use operand::constant;
+pub use ops::create::{Zeros, debug_print, full, iota, zeros};
+pub use ops::dot::dot;
+pub use ops::math::select;
+pub use ops::random::{dropout, rand, rand_bits, randint, randn};
+pub use ops::reduce::reduce_with;
+pub use ops::scan::{scan_with, scan_with_reverse};
+pub use ops::shape::concat;
+pub use tile_fn::TileFn;
+pub use types::{Scalar, Size, TensorMut, TensorRef, Tile, TileIx, TileOffset, Val};
+
+/// What expansions of the macros refer to. Not for users.
+#[doc(hidden)]
+pub mod expansion {
+    pub use super::capture::{Capture, CaptureMut, Name, capture, capture_mut};
+    pub use super::carry::{AnyVar, var_new};
+    pub use super::compare::{CmpOp, and, cmp, or};
+    pub use super::control::{begin_launch, branch, decide, launch, tile_loop, while_loop};
+    pub use super::domain::{VarName, between, capture_loop};
+    pub use super::index::{index, store};
+    pub use super::tile_fn::{Apply, closed};
+    pub use super::trace::{Names, device_names};
+    pub use crate::error::Result;
+    pub use crate::runtime::launch::Launch;
+}
