@@ -195,7 +195,7 @@ fn bind_arguments(cx: &mut Cx, f: &ItemFn) {
 fn named_type(f: &ItemFn) -> TokenStream {
     let (vis, name, generics) = (&f.vis, &f.sig.ident, &f.sig.generics);
     let (impl_generics, _, where_clause) = generics.split_for_impl();
-    let output = &f.sig.output;
+    let ReturnType::Type(_, output) = &f.sig.output else { return TokenStream::new() };
     let arguments: Vec<_> = f.sig.inputs.iter().enumerate().filter_map(|(i, a)| argument(i, a)).collect();
     let (types, names): (Vec<_>, Vec<_>) = arguments.into_iter().map(|(n, t)| (quote!(#n: #t), n)).unzip();
     let text = name.to_string();
@@ -212,11 +212,11 @@ fn named_type(f: &ItemFn) -> TokenStream {
         #[allow(dead_code, clippy::all)]
         impl #name {
             /// Calls the kernel and searches for its fastest config on these arguments, which later calls use.
-            #vis fn tune #impl_generics (#(#types,)* effort: ::helion::__m::Effort) -> ::helion::__m::Result<::helion::__m::Tuned> #where_clause {
+            #vis fn tune #impl_generics (#(#types,)* effort: ::helion::__m::Effort) -> <#output as ::helion::__m::Outcome>::With<::helion::__m::Tuned> #where_clause {
                 ::helion::__m::tune(effort, || #name(#(#names),*))
             }
             /// What the kernel becomes for these arguments: config, tile IR, loop IR, machine code.
-            #vis fn explain #impl_generics (#(#types),*) -> ::helion::__m::Result<::helion::__m::Explanation> #where_clause {
+            #vis fn explain #impl_generics (#(#types),*) -> <#output as ::helion::__m::Outcome>::With<::helion::__m::Explained> #where_clause {
                 ::helion::__m::explain(|| #name(#(#names),*))
             }
             /// The kernel with a pinned config: `.call(…)` takes the kernel's arguments.
@@ -224,7 +224,7 @@ fn named_type(f: &ItemFn) -> TokenStream {
                 Self { config }
             }
             /// Calls the kernel with the pinned config.
-            #vis fn call #impl_generics (&self, #(#types),*) #output #where_clause {
+            #vis fn call #impl_generics (&self, #(#types),*) -> #output #where_clause {
                 ::helion::__m::pinned(&self.config, || #name(#(#names),*))
             }
         }

@@ -137,10 +137,15 @@ macro_rules! numbers {
 numbers! { f32 i32 bool }
 
 /// A `let mut` of device code that a loop or branch assigns to.
-#[derive(Debug)]
 pub struct Var<V> {
     cell: Cell<V>,
     name: &'static str,
+}
+
+impl<V> std::fmt::Debug for Var<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 impl<V: Copy> Var<V> {

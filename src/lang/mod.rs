@@ -16,19 +16,20 @@
 //! | `capture`, `tile_fn` | how host values and functions enter |
 //! | `trace` | the recorder |
 
-pub mod capture;
-pub mod carry;
-pub mod compare;
-pub mod control;
-pub mod domain;
-pub mod elem;
-pub mod extents;
-pub mod index;
-pub mod operand;
-pub mod ops;
-pub mod tile_fn;
-pub mod trace;
-pub mod types;
+pub(crate) mod capture;
+pub(crate) mod carry;
+pub(crate) mod compare;
+pub(crate) mod control;
+pub(crate) mod domain;
+pub(crate) mod elem;
+pub(crate) mod extents;
+pub(crate) mod index;
+pub(crate) mod modes;
+pub(crate) mod operand;
+pub(crate) mod ops;
+pub(crate) mod tile_fn;
+pub(crate) mod trace;
+pub(crate) mod types;
 
 pub use domain::{grid, tile};
 pub use elem::{Bits, DotInto, Elem, F8E4M3, F8E5M2, Float, Int, Num, bf16, f16};
@@ -54,7 +55,10 @@ pub mod expansion {
     pub use super::domain::{VarName, between, capture_loop};
     pub use super::index::{index, store};
     pub use super::tile_fn::{Apply, closed};
+    pub use super::modes::{Outcome, explain, pinned, tune};
     pub use super::trace::{Names, device_names};
     pub use crate::error::Result;
     pub use crate::runtime::launch::Launch;
+    pub use crate::runtime::{Effort, Explained, Tuned};
+    pub use helion_ir::config::Config;
 }

@@ -23,7 +23,7 @@ pub struct Names {
 
 /// Where a scalar or a size comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Source {
+pub enum Source {
     /// Made by an instruction.
     Value(ValueId),
     /// A captured number.
@@ -196,6 +196,10 @@ impl Trace {
     pub(crate) fn close(&mut self, yields: &[ValueId]) -> Region {
         self.shared.pop();
         self.builder.close_region(yields)
+    }
+    /// Records an operation with closed regions; results are named after the variable they are bound to.
+    pub(crate) fn push_with_regions(&mut self, op: Op, args: &[ValueId], regions: Vec<Region>, at: Loc) -> SmallVec<[ValueId; 2]> {
+        self.builder.push_with_regions(op, args, regions, at)
     }
     /// Notes the bounds of a tile variable.
     pub(crate) fn set_bounds(&mut self, tile: TileId, begin: ValueId, end: ValueId) {

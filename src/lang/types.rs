@@ -146,9 +146,6 @@ impl<T> Scalar<T> {
     pub(crate) fn from_source(source: Source) -> Self {
         Scalar { source, of: PhantomData }
     }
-    pub(crate) fn source(self) -> Source {
-        self.source
-    }
 }
 
 impl Size {

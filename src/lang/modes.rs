@@ -1,0 +1,64 @@
+//! `tune`, `explain` and `with` of a kernel, for any error type that converts from ours.
+
+use crate::error::{Error, Result};
+use crate::runtime::{self, Effort, Explained, Tuned};
+use helion_ir::config::Config;
+
+/// What a kernel returns: a `Result` whose error converts from [`Error`].
+pub trait Outcome {
+    /// What it returns on success.
+    type Value;
+    /// Its error.
+    type Error: From<Error>;
+    /// The same with another value.
+    type With<X>;
+    #[doc(hidden)]
+    fn result(self) -> Result<Self::Value, Self::Error>;
+    #[doc(hidden)]
+    fn with<X>(result: Result<X, Self::Error>) -> Self::With<X>;
+}
+impl<R, E: From<Error>> Outcome for Result<R, E> {
+    type Value = R;
+    type Error = E;
+    type With<X> = Result<X, E>;
+    fn result(self) -> Result<R, E> {
+        self
+    }
+    fn with<X>(result: Result<X, E>) -> Result<X, E> {
+        result
+    }
+}
+
+/// Runs a kernel inside a mode that knows only our errors.
+fn within<O: Outcome, X>(
+    call: impl FnOnce() -> O,
+    mode: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<X>,
+) -> O::With<X> {
+    let mut theirs = None;
+    let mut call = Some(call);
+    let found = mode(&mut || match call.take().map(|c| c().result()) {
+        Some(Err(e)) => {
+            theirs = Some(e);
+            Err(Error::check("the kernel returned an error"))
+        }
+        Some(Ok(_)) | None => Ok(()),
+    });
+    O::with(match (found, theirs) {
+        (_, Some(e)) => Err(e),
+        (Err(e), None) => Err(e.into()),
+        (Ok(x), None) => Ok(x),
+    })
+}
+
+/// `kernel::tune(…, effort)`.
+pub fn tune<O: Outcome>(effort: Effort, call: impl FnOnce() -> O) -> O::With<Tuned> {
+    within(call, |f| runtime::tune(effort, f))
+}
+/// `kernel::explain(…)`.
+pub fn explain<O: Outcome>(call: impl FnOnce() -> O) -> O::With<Explained> {
+    within(call, |f| runtime::explain(f))
+}
+/// `kernel::with(config).call(…)`.
+pub fn pinned<O>(config: &Config, call: impl FnOnce() -> O) -> O {
+    runtime::with_config(config, call)
+}
