@@ -1,6 +1,10 @@
 //! A kernel compiler that lives inside Rust: write tiles, get tuned machine code.
 #![deny(missing_docs)]
 
+// Expansions of the macros name this crate.
+#[allow(unused_extern_crates, reason = "used by expansions only")]
+extern crate self as helion;
+
 mod error;
 pub mod lang;
 pub mod runtime;
@@ -17,9 +21,9 @@ pub mod prelude {
     pub use crate::ensure;
     pub use crate::error::{Error, Result};
     pub use crate::lang::{
-        Bits, DotInto, Elem, Extent, Extents, F8E4M3, F8E5M2, Float, Int, Num, Scalar, Size, TensorMut, TensorRef, Tile,
-        TileFn, TileIx, TileOffset, Val, Zeros, bf16, concat, constant, debug_print, dot, dropout, f16, full, grid, iota,
-        rand, rand_bits, randint, randn, reduce_with, scan_with, scan_with_reverse, select, tile, zeros,
+        Bits, DotInto, Elem, Extent, Extents, F8E4M3, F8E5M2, Float, Int, Num, Scalar, Size, TensorMut, TensorRef,
+        Tile, TileFn, TileIx, TileOffset, Val, Zeros, bf16, concat, constant, debug_print, dot, dropout, f16, full,
+        grid, iota, rand, rand_bits, randint, randn, reduce_with, scan_with, scan_with_reverse, select, tile, zeros,
     };
     pub use crate::runtime::{Device, Effort, Tensor};
     pub use helion_ir::config::Config;

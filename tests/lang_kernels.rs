@@ -1,4 +1,5 @@
 //! Kernels of every kind, recorded and verified.
+#![allow(missing_docs)]
 use helion::prelude::*;
 
 #[kernel]
@@ -27,9 +28,15 @@ pub fn softmax<T: Float>(x: &Tensor<T, 2>) -> Result<Tensor<T, 2>> {
 
 /// Several outputs: the normalised rows and the statistics.
 #[kernel]
-pub fn layer_norm<T: Float>(x: &Tensor<T, 2>, weight: &Tensor<T, 1>, bias: Option<&Tensor<T, 1>>, eps: f32) -> Result<(Tensor<T, 2>, Tensor<f32, 1>)> {
+pub fn layer_norm<T: Float>(
+    x: &Tensor<T, 2>,
+    weight: &Tensor<T, 1>,
+    bias: Option<&Tensor<T, 1>>,
+    eps: f32,
+) -> Result<(Tensor<T, 2>, Tensor<f32, 1>)> {
     let [m, n] = x.dims();
     let mut out = x.empty_like();
+    ensure!(weight.dims() == [n] && bias.is_none_or(|b| b.dims() == [n]), "one weight and bias per column");
     let mut rstds = x.empty_of::<f32, 1>([m]);
     for tm in tile(m) {
         let row = x[(tm, ..)].cast::<f32>();
@@ -47,7 +54,11 @@ pub fn layer_norm<T: Float>(x: &Tensor<T, 2>, weight: &Tensor<T, 1>, bias: Optio
 }
 
 #[kernel]
-pub fn matmul<T: Float, E: TileFn<Tile<f32, 2>>>(a: &Tensor<T, 2>, b: &Tensor<T, 2>, epilogue: E) -> Result<Tensor<T, 2>> {
+pub fn matmul<T: Float, E: TileFn<Tile<f32, 2>>>(
+    a: &Tensor<T, 2>,
+    b: &Tensor<T, 2>,
+    epilogue: E,
+) -> Result<Tensor<T, 2>> {
     let ([m, k], [kb, n]) = (a.dims(), b.dims());
     ensure!(k == kb, "inner dimensions differ: {k} and {kb}");
     let mut out = a.empty([m, n]);
@@ -62,7 +73,11 @@ pub fn matmul<T: Float, E: TileFn<Tile<f32, 2>>>(a: &Tensor<T, 2>, b: &Tensor<T,
 }
 /// The same with an epilogue that also sees where its tile lies.
 #[kernel]
-pub fn matmul_at<T: Float, E: TileFn<(Tile<f32, 2>, TileIx, TileIx), Tile<f32, 2>>>(a: &Tensor<T, 2>, b: &Tensor<T, 2>, epilogue: E) -> Result<Tensor<T, 2>> {
+pub fn matmul_at<T: Float, E: TileFn<(Tile<f32, 2>, TileIx, TileIx), Tile<f32, 2>>>(
+    a: &Tensor<T, 2>,
+    b: &Tensor<T, 2>,
+    epilogue: E,
+) -> Result<Tensor<T, 2>> {
     let ([m, k], [_, n]) = (a.dims(), b.dims());
     let mut out = a.empty([m, n]);
     for [tm, tn] in tile([m, n]) {
@@ -74,7 +89,9 @@ pub fn matmul_at<T: Float, E: TileFn<(Tile<f32, 2>, TileIx, TileIx), Tile<f32, 2
     }
     Ok(out)
 }
-fn relu<const R: usize>(x: Tile<f32, R>) -> Tile<f32, R> { x.maximum(0.0) }
+fn relu<const R: usize>(x: Tile<f32, R>) -> Tile<f32, R> {
+    x.maximum(0.0)
+}
 
 #[kernel]
 pub fn bmm<T: Float>(a: &Tensor<T, 3>, b: &Tensor<T, 3>) -> Result<Tensor<T, 3>> {
@@ -91,9 +108,15 @@ pub fn bmm<T: Float>(a: &Tensor<T, 3>, b: &Tensor<T, 3>) -> Result<Tensor<T, 3>>
 }
 
 #[kernel]
-pub fn attention<T: Float, const D: usize>(q: &Tensor<T, 2>, k: &Tensor<T, 2>, v: &Tensor<T, 2>, scale: f32, causal: bool) -> Result<Tensor<T, 2>> {
+pub fn attention<T: Float, const D: usize>(
+    q: &Tensor<T, 2>,
+    k: &Tensor<T, 2>,
+    v: &Tensor<T, 2>,
+    scale: f32,
+    causal: bool,
+) -> Result<Tensor<T, 2>> {
     let ([m, d], [n, _]) = (q.dims(), k.dims());
-    ensure!(d == D, "head size");
+    ensure!(d == D && k.dims() == [n, d] && v.dims() == [n, d], "head size");
     let mut out = q.empty_like();
     for tm in tile(m) {
         let qt = q[(tm, ..)];
@@ -146,6 +169,7 @@ pub fn segment_sum(x: &Tensor<f32, 2>, ids: &Tensor<i32, 1>, out: &mut Tensor<f3
 pub fn rotary<T: Float>(x: &mut Tensor<T, 3>, cos: &Tensor<f32, 2>, sin: &Tensor<f32, 2>) -> Result<()> {
     let [s, h, d] = x.dims();
     let half = d / 2;
+    ensure!(cos.dims() == [s, half] && sin.dims() == [s, half], "one angle per position and pair");
     for [ts, th] in tile([s, h]) {
         let lo = iota(half);
         let hi = lo + half;
@@ -243,38 +267,42 @@ pub fn poly(x: &Tensor<f32, 1>, coeffs: [f32; 4]) -> Result<Tensor<f32, 1>> {
     Ok(out)
 }
 
-
-fn show<R>(name: &str, r: Result<R>) {
-    println!("=== {name}");
-    if let Err(e) = r { println!("{e}"); }
-    for f in helion::runtime::SEEN.with(|s| std::mem::take(&mut *s.borrow_mut())) { println!("{f}"); }
+/// Records a call; its launches verify and read back from their own text.
+fn record<R>(name: &str, f: impl FnOnce() -> Result<R>) -> String {
+    let all = helion::runtime::traced(f).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let texts: Vec<String> = all.iter().map(|v| v.function().to_string()).collect();
+    assert!(!texts.is_empty(), "{name}: nothing was recorded");
+    texts.join("\n")
 }
 #[test]
-fn all() {
+fn every_kernel_records_and_verifies() {
     let (x2, v1) = (Tensor::<f16, 2>::new([128, 512]), Tensor::<f32, 1>::new([128]));
-    show("add", add(&v1, &v1));
-    show("softmax", softmax(&x2));
+    record("add", || add(&v1, &v1));
+    record("softmax", || softmax(&x2));
     let w = Tensor::<f16, 1>::new([512]);
-    show("layer_norm", layer_norm(&x2, &w, Some(&w), 1e-5));
+    record("layer_norm", || layer_norm(&x2, &w, Some(&w), 1e-5));
     let b2 = Tensor::<f16, 2>::new([512, 64]);
-    show("matmul relu", matmul(&x2, &b2, relu));
-    show("matmul closure", matmul(&x2, &b2, |t: Tile<f32, 2>| t * 2.0));
+    record("matmul relu", || matmul(&x2, &b2, relu));
+    record("matmul closure", || matmul(&x2, &b2, |t: Tile<f32, 2>| t * 2.0));
     let (bias, gain) = (Tensor::<f32, 1>::new([64]), 3.0f32);
-    show("matmul tile_fn", matmul(&x2, &b2, tile_fn!(|t: Tile<f32, 2>| t * gain + 1.0)));
-    show("matmul_at tile_fn", matmul_at(&x2, &b2, tile_fn!(|(t, _tm, tn): (Tile<f32, 2>, TileIx, TileIx)| t * gain + bias[tn])));
-    let a3 = Tensor::<f16, 3>::new([8, 128, 32]); let b3 = Tensor::<f16, 3>::new([8, 32, 16]);
-    show("bmm", bmm(&a3, &b3));
+    record("matmul tile_fn", || matmul(&x2, &b2, tile_fn!(|t: Tile<f32, 2>| t * gain + 1.0)));
+    record("matmul_at tile_fn", || {
+        matmul_at(&x2, &b2, tile_fn!(|(t, _tm, tn): (Tile<f32, 2>, TileIx, TileIx)| t * gain + bias[tn]))
+    });
+    let a3 = Tensor::<f16, 3>::new([8, 128, 32]);
+    let b3 = Tensor::<f16, 3>::new([8, 32, 16]);
+    record("bmm", || bmm(&a3, &b3));
     let (q, k) = (Tensor::<f16, 2>::new([300, 64]), Tensor::<f16, 2>::new([200, 64]));
-    show("attention causal", attention::<f16, 64>(&q, &k, &k, 0.125, true));
-    show("attention full", attention::<f16, 64>(&q, &k, &k, 0.125, false));
+    record("attention causal", || attention::<f16, 64>(&q, &k, &k, 0.125, true));
+    record("attention full", || attention::<f16, 64>(&q, &k, &k, 0.125, false));
     let lg = Tensor::<f32, 2>::new([128, 1000]);
-    show("cross_entropy", cross_entropy(&lg, &Tensor::new([128])));
+    record("cross_entropy", || cross_entropy(&lg, &Tensor::new([128])));
     let mut acc = Tensor::<f32, 2>::new([10, 1000]);
-    show("segment_sum", segment_sum(&lg, &Tensor::new([128]), &mut acc));
+    record("segment_sum", || segment_sum(&lg, &Tensor::new([128]), &mut acc));
     let mut r = Tensor::<bf16, 3>::new([100, 8, 64]);
-    show("rotary", rotary(&mut r, &Tensor::new([100, 32]), &Tensor::new([100, 32])));
-    show("collatz", collatz(&Tensor::new([100])));
-    show("mean_var", mean_var(&lg));
-    show("dropout", helion_dropout(&v1, 0.1, 7));
-    show("poly", poly(&v1, [1.0, 2.0, 3.0, 4.0]));
+    record("rotary", || rotary(&mut r, &Tensor::new([100, 32]), &Tensor::new([100, 32])));
+    record("collatz", || collatz(&Tensor::new([100])));
+    record("mean_var", || mean_var(&lg));
+    record("dropout", || helion_dropout(&v1, 0.1, 7));
+    record("poly", || poly(&v1, [1.0, 2.0, 3.0, 4.0]));
 }

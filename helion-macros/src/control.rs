@@ -116,7 +116,10 @@ impl Cx {
     pub fn while_loop(&mut self, w: &mut ExprWhile) -> Option<Expr> {
         self.check_label(w.label.as_ref());
         if writes::has_let(&w.cond) {
-            self.refuse(w.while_token.span, "`while let` looks at host values; device code repeats with `while condition`");
+            self.refuse(
+                w.while_token.span,
+                "`while let` looks at host values; device code repeats with `while condition`",
+            );
             return None;
         }
         let cells = self.cells(&w.body.stmts);

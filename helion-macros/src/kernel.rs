@@ -13,7 +13,7 @@ use quote::{quote, quote_spanned};
 use syn::parse::Parser;
 use syn::spanned::Spanned;
 use syn::visit_mut::VisitMut;
-use syn::{Error, ExprClosure, FnArg, ItemFn, Pat, ReturnType, Type};
+use syn::{Error, ExprClosure, FnArg, GenericParam, ItemFn, Pat, ReturnType, Type};
 
 /// The options of `#[kernel(…)]`.
 #[derive(Default)]
@@ -198,8 +198,19 @@ fn named_type(f: &ItemFn) -> TokenStream {
     let ReturnType::Type(_, output) = &f.sig.output else { return TokenStream::new() };
     let arguments: Vec<_> = f.sig.inputs.iter().enumerate().filter_map(|(i, a)| argument(i, a)).collect();
     let (types, names): (Vec<_>, Vec<_>) = arguments.into_iter().map(|(n, t)| (quote!(#n: #t), n)).unzip();
+    let parameters: Vec<_> = generics
+        .params
+        .iter()
+        .filter_map(|p| match p {
+            GenericParam::Type(t) => Some(&t.ident),
+            GenericParam::Const(c) => Some(&c.ident),
+            GenericParam::Lifetime(_) => None,
+        })
+        .collect();
+    let function = if parameters.is_empty() { quote!(#name) } else { quote!(#name::<#(#parameters),*>) };
     let text = name.to_string();
-    let doc = format!("The kernel [`{text}`](fn@{text}) as a value: tuning, explanation, and calls with a pinned config.");
+    let doc =
+        format!("The kernel [`{text}`](fn@{text}) as a value: tuning, explanation, and calls with a pinned config.");
     // An `impl Trait` argument cannot be named again.
     if f.sig.inputs.iter().any(|a| matches!(a, FnArg::Typed(p) if matches!(&*p.ty, Type::ImplTrait(_)))) {
         return TokenStream::new();
@@ -213,11 +224,11 @@ fn named_type(f: &ItemFn) -> TokenStream {
         impl #name {
             /// Calls the kernel and searches for its fastest config on these arguments, which later calls use.
             #vis fn tune #impl_generics (#(#types,)* effort: ::helion::__m::Effort) -> <#output as ::helion::__m::Outcome>::With<::helion::__m::Tuned> #where_clause {
-                ::helion::__m::tune(effort, || #name(#(#names),*))
+                ::helion::__m::tune(effort, || #function(#(#names),*))
             }
             /// What the kernel becomes for these arguments: config, tile IR, loop IR, machine code.
             #vis fn explain #impl_generics (#(#types),*) -> <#output as ::helion::__m::Outcome>::With<::helion::__m::Explained> #where_clause {
-                ::helion::__m::explain(|| #name(#(#names),*))
+                ::helion::__m::explain(|| #function(#(#names),*))
             }
             /// The kernel with a pinned config: `.call(…)` takes the kernel's arguments.
             #vis fn with(config: ::helion::__m::Config) -> Self {
@@ -225,7 +236,7 @@ fn named_type(f: &ItemFn) -> TokenStream {
             }
             /// Calls the kernel with the pinned config.
             #vis fn call #impl_generics (&self, #(#types),*) -> #output #where_clause {
-                ::helion::__m::pinned(&self.config, || #name(#(#names),*))
+                ::helion::__m::pinned(&self.config, || #function(#(#names),*))
             }
         }
     }

@@ -45,9 +45,9 @@ pub fn macro_call(m: &Macro) -> Option<String> {
         | "bail" => format!(
             "`{name}!` would run once, while the kernel is recorded, not for every tile: check sizes before the tile loop, with `ensure!`"
         ),
-        "panic" | "todo" | "unimplemented" | "unreachable" => format!(
-            "`{name}!` cannot stop a running kernel: check before the tile loop, or store a flag into a tensor"
-        ),
+        "panic" | "todo" | "unimplemented" | "unreachable" => {
+            format!("`{name}!` cannot stop a running kernel: check before the tile loop, or store a flag into a tensor")
+        }
         "format" | "format_args" | "concat" | "stringify" => {
             format!("device code has no strings, so `{name}!` has no use there: build text before the tile loop")
         }
@@ -78,7 +78,9 @@ pub fn matching(what: &str) -> String {
 
 /// Assigning to a variable of the host.
 pub fn host_assignment(name: &str) -> String {
-    format!("`{name}` belongs to the host: a tile loop cannot assign to it. Declare it inside the loop, or store into a tensor")
+    format!(
+        "`{name}` belongs to the host: a tile loop cannot assign to it. Declare it inside the loop, or store into a tensor"
+    )
 }
 
 /// Storing to something that is not an output.
@@ -100,12 +102,13 @@ pub fn nested_change(name: &str, how: &str) -> String {
 
 /// A closure that assigns to what is around it.
 pub fn closure_change(name: &str) -> String {
-    format!("a closure in device code cannot change `{name}`: let it return the new value, and assign that (`{name} = f({name}, x);`)")
+    format!(
+        "a closure in device code cannot change `{name}`: let it return the new value, and assign that (`{name} = f({name}, x);`)"
+    )
 }
 
 /// `&mut` of anything.
-pub const MUT_REFERENCE: &str =
-    "device values are copied, not borrowed: pass the value, return the new one, and assign it (`acc = update(acc, x);`)";
+pub const MUT_REFERENCE: &str = "device values are copied, not borrowed: pass the value, return the new one, and assign it (`acc = update(acc, x);`)";
 
 /// A label on a loop.
 pub const LABEL: &str = "loops of device code have no labels: `break` and `continue` are not available there";
@@ -114,8 +117,7 @@ pub const LABEL: &str = "loops of device code have no labels: `break` and `conti
 pub const NO_INIT: &str = "device variables need a first value: `let mut x = ...;`";
 
 /// `static` in device code.
-pub const STATIC: &str =
-    "a `static` would be read once, while the kernel is recorded: pass its value as a kernel argument, or declare a `const`";
+pub const STATIC: &str = "a `static` would be read once, while the kernel is recorded: pass its value as a kernel argument, or declare a `const`";
 
 /// A kernel calling itself in device code.
 pub const RECURSION: &str = "a kernel cannot call itself: device code has no recursion";

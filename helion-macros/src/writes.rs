@@ -37,9 +37,33 @@ pub struct Write {
 
 /// Methods of the standard library that change their receiver.
 const MUTATING: &[&str] = &[
-    "push", "push_str", "push_back", "push_front", "insert", "extend", "extend_from_slice", "append", "pop", "remove",
-    "clear", "truncate", "retain", "resize", "swap", "sort", "sort_by", "sort_by_key", "reverse", "fill", "drain",
-    "entry", "iter_mut", "get_mut", "as_mut", "last_mut", "first_mut",
+    "push",
+    "push_str",
+    "push_back",
+    "push_front",
+    "insert",
+    "extend",
+    "extend_from_slice",
+    "append",
+    "pop",
+    "remove",
+    "clear",
+    "truncate",
+    "retain",
+    "resize",
+    "swap",
+    "sort",
+    "sort_by",
+    "sort_by_key",
+    "reverse",
+    "fill",
+    "drain",
+    "entry",
+    "iter_mut",
+    "get_mut",
+    "as_mut",
+    "last_mut",
+    "first_mut",
 ];
 
 /// The changes in a sequence of statements.

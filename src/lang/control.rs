@@ -9,8 +9,8 @@ use super::trace::{self, Names};
 use super::types::{Scalar, Val};
 use crate::error::Result;
 use crate::runtime::launch::Launch;
-use helion_ir::tile::{Op, Region, TileId, Type, ValueId};
 use helion_ir::dtype::Literal;
+use helion_ir::tile::{Op, Region, TileId, Type, ValueId};
 use helion_ir::{DType, Diagnostic, Loc};
 
 /// Starts a launch: what follows captures into it.
@@ -33,13 +33,14 @@ pub fn launch<L: Loop, A>(
     body: fn(L::Vars, A),
 ) -> Result<()> {
     let at = Loc::caller();
-    launch.run(body as *const () as usize, |builder| {
+    let result = launch.run(body as *const () as usize, |builder| {
         trace::trace_into(builder, lets, || {
             let tiles = open_tiles(domain, names, true, at);
             trace::with(|t| t.builder().begin_body());
             body(L::variables(&mut each(&tiles)), args);
         });
-    })
+    });
+    result.inspect_err(super::shape_test::note_mistake)
 }
 
 /// Makes the tile variables of a loop, with their bounds.

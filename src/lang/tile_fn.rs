@@ -81,12 +81,20 @@ impl<C: Copy, In, Out, F: Fn(C, In) -> Out> Apply<In> for Bound<C, F> {
 impl<In, Out, C: Copy, B: Fn(&mut Launch) -> C, F: Fn(C, In) -> Out + Copy> Capture<FnMark<In, Out>> for Closed<B, F> {
     type Device = Bound<C, F>;
     fn capture(&self, launch: &mut Launch, _: Name) -> Bound<C, F> {
-        const { assert!(size_of::<F>() == 0, "`tile_fn!` has captured a variable that it could not see; is it inside a macro?") };
+        const {
+            assert!(
+                size_of::<F>() == 0,
+                "`tile_fn!` has captured a variable that it could not see; is it inside a macro?"
+            )
+        };
         Bound((self.bind)(launch), self.function)
     }
 }
 
 /// Fixes the argument types of the two closures of `tile_fn!` to each other.
-pub fn closed<C: Copy, In, Out, B: Fn(&mut Launch) -> C, F: Fn(C, In) -> Out + Copy>(bind: B, function: F) -> Closed<B, F> {
+pub fn closed<C: Copy, In, Out, B: Fn(&mut Launch) -> C, F: Fn(C, In) -> Out + Copy>(
+    bind: B,
+    function: F,
+) -> Closed<B, F> {
     Closed { bind, function }
 }

@@ -110,7 +110,9 @@ pub(crate) fn with<R>(f: impl FnOnce(&mut Trace) -> R) -> R {
     let found = TRACE.with(|t| t.borrow_mut().as_mut().map(f));
     match found {
         Some(r) => r,
-        None => panic!("device values exist only while a kernel is recorded: use this inside a tile loop of a `#[kernel]`"),
+        None => {
+            panic!("device values exist only while a kernel is recorded: use this inside a tile loop of a `#[kernel]`")
+        }
     }
 }
 
@@ -144,21 +146,19 @@ impl Trace {
     }
     /// Records an operation with one result and names it after the variable it is bound to.
     pub(crate) fn one(&mut self, op: Op, args: &[ValueId], at: Loc) -> ValueId {
-        let v = self.builder.one(op, args, at);
-        self.name(v, at);
-        v
-    }
-    /// `a * b + c` and `a * b` start at the same place: the name goes to the last of them.
-    fn name(&mut self, v: ValueId, at: Loc) {
-        let found = self.names.iter().filter(|n| n.file == at.file).find_map(|n| {
+        // `a * b + c` and `a * b` start at the same place: the name goes to the last of them.
+        let name = self.names.iter().filter(|n| n.file == at.file).find_map(|n| {
             n.table.iter().find(|(_, line, column)| (*line, *column) == (at.line, at.column)).map(|(name, ..)| *name)
         });
-        if let Some(name) = found {
-            if let Some(old) = self.named.insert(at, v) {
-                self.builder.unname_value(old);
-            }
+        if let Some(old) = name.and_then(|_| self.named.remove(&at)) {
+            self.builder.unname_value(old);
+        }
+        let v = self.builder.one(op, args, at);
+        if let Some(name) = name {
+            self.named.insert(at, v);
             self.builder.name_value(v, name);
         }
+        v
     }
     /// The value of a literal.
     pub(crate) fn literal(&mut self, literal: Literal, at: Loc) -> ValueId {
@@ -198,7 +198,13 @@ impl Trace {
         self.builder.close_region(yields)
     }
     /// Records an operation with closed regions; results are named after the variable they are bound to.
-    pub(crate) fn push_with_regions(&mut self, op: Op, args: &[ValueId], regions: Vec<Region>, at: Loc) -> SmallVec<[ValueId; 2]> {
+    pub(crate) fn push_with_regions(
+        &mut self,
+        op: Op,
+        args: &[ValueId],
+        regions: Vec<Region>,
+        at: Loc,
+    ) -> SmallVec<[ValueId; 2]> {
         self.builder.push_with_regions(op, args, regions, at)
     }
     /// Notes the bounds of a tile variable.

@@ -408,7 +408,10 @@ fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Bu
     let traced = compile::trace(state, trace)?;
     let pinned = mode::config(mode.config);
     match mode.action {
-        Action::Check => return Ok(()),
+        Action::Check => {
+            mode::found(|f| f.traced.push(traced.verified));
+            return Ok(());
+        }
         Action::Run => {}
         Action::Explain => {
             let report = super::explain::report(state, &traced, pinned.as_deref())?;

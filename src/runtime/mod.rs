@@ -25,7 +25,7 @@ mod views;
 pub use device::Device;
 pub use explain::Report;
 pub use launch::{Launch, Launching};
-pub use mode::{Effort, Explained, Tuned, check, explain, tune, with_config, with_threads};
+pub use mode::{Effort, Explained, Tuned, check, explain, traced, tune, with_config, with_threads};
 #[cfg(feature = "safetensors")]
 pub use safetensors::SafeTensors;
 pub use tensor::{RawView, Tensor};

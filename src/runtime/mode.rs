@@ -9,6 +9,7 @@ use super::tune::Tuning;
 use crate::error::Result;
 use crate::settings::{self, Isa};
 use helion_ir::config::Config;
+use helion_ir::tile::Verified;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -63,6 +64,7 @@ pub(super) struct Found {
     pub(super) effort: Effort,
     pub(super) reports: Vec<Report>,
     pub(super) tunings: Vec<Tuning>,
+    pub(super) traced: Vec<Verified>,
 }
 
 pub(super) fn current() -> Mode {
@@ -114,7 +116,19 @@ pub fn with_threads<R>(threads: usize, f: impl FnOnce() -> R) -> R {
 /// # Errors
 /// What `f` returns: all mistakes in the kernel.
 pub fn check<R>(f: impl FnOnce() -> Result<R>) -> Result<()> {
-    within(Mode { action: Action::Check, ..current() }, f).map(drop)
+    traced(f).map(drop)
+}
+
+/// Runs `f` with launches only traced and verified, and returns what was recorded: one function for each
+/// launch.
+///
+/// # Errors
+/// What `f` returns: all mistakes in the kernel.
+pub fn traced<R>(f: impl FnOnce() -> Result<R>) -> Result<Vec<Verified>> {
+    let outer = found(|x| std::mem::take(&mut x.traced));
+    let result = within(Mode { action: Action::Check, ..current() }, f);
+    let traced = found(|x| std::mem::replace(&mut x.traced, outer));
+    result.map(|_| traced)
 }
 
 /// Runs `f` and describes every launch in it.

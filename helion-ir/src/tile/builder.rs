@@ -211,6 +211,13 @@ impl Builder {
         }
     }
 
+    /// Takes a value's name away: it belongs to a later value of the same variable.
+    pub fn unname_value(&mut self, v: ValueId) {
+        if let Some(value) = self.f.values.get_mut(v.index()) {
+            value.name = None;
+        }
+    }
+
     /// The type of a value.
     ///
     /// # Panics

@@ -124,12 +124,7 @@ pub fn randn<S: Extents>(seed: impl Seed, extents: S) -> S::Tile<f32> {
 
 /// Random integers in `low..high`: `randint(seed, [tm], 0, 10)`. Ranges up to 2^31.
 #[track_caller]
-pub fn randint<S: Extents>(
-    seed: impl Seed,
-    extents: S,
-    low: impl SizeOperand,
-    high: impl SizeOperand,
-) -> S::Tile<i64> {
+pub fn randint<S: Extents>(seed: impl Seed, extents: S, low: impl SizeOperand, high: impl SizeOperand) -> S::Tile<i64> {
     let at = Loc::caller();
     let (seed, counters) = (seed.seed(), extents.counters());
     let (low, high) = (low.source(), high.source());
