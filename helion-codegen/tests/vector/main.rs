@@ -183,3 +183,13 @@ fn random_programs_avx512() {
 fn random_programs_avx2() {
     fuzz(Isa::Avx2, seeds());
 }
+
+#[test]
+fn random_programs_clif() {
+    fuzz(Isa::Clif128, few(seeds()));
+}
+
+/// Compiling takes longer here.
+fn few(seeds: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    seeds.start..seeds.end.min(seeds.start + 200)
+}

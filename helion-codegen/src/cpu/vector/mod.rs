@@ -6,6 +6,7 @@
 
 pub mod alloc;
 pub mod builder;
+pub mod clif;
 pub mod interp;
 pub mod ir;
 pub mod micro;
@@ -16,6 +17,7 @@ pub mod verify;
 pub mod x86;
 
 use std::fmt;
+use std::sync::Arc;
 
 use self::ir::Program;
 use super::memory::{Code, CodeArena, MemoryError};
@@ -100,6 +102,14 @@ impl Isa {
         }
     }
 
+    /// Lanes of a step of this program.
+    pub fn lanes_of(self, program: &Program) -> usize {
+        match self {
+            Isa::Avx512 | Isa::Avx2 => self.lanes(program.widest()),
+            Isa::Clif128 => clif::lanes(program),
+        }
+    }
+
     /// Lanes of a program whose widest lane has `widest` bytes (see [`Program::widest`]).
     pub const fn lanes(self, widest: usize) -> usize {
         self.vector_bytes() / widest
@@ -128,10 +138,32 @@ pub enum Unsupported {
     Memory(#[from] MemoryError),
 }
 
+/// Where the code is.
+#[derive(Clone, Debug)]
+enum Text {
+    Own(Code),
+    Cranelift(Arc<super::jit::Code>),
+}
+
+impl Text {
+    fn address(&self) -> *const u8 {
+        match self {
+            Text::Own(code) => code.address(),
+            Text::Cranelift(code) => code.address(),
+        }
+    }
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Text::Own(code) => code.bytes(),
+            Text::Cranelift(code) => code.bytes(),
+        }
+    }
+}
+
 /// Machine code of a program.
 #[derive(Clone, Debug)]
 pub struct CompiledProgram {
-    code: Code,
+    code: Text,
     isa: Isa,
     lanes: usize,
     code_bytes: usize,
@@ -188,16 +220,25 @@ pub fn compile(program: &Program, isa: Isa, arena: &mut CodeArena) -> Result<Com
         return Err(Unsupported::Machine(isa));
     }
     let reason = |reason: String| Unsupported::Reason { isa, reason };
-    let lanes = isa.lanes(program.widest());
+    let lanes = isa.lanes_of(program);
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 | Isa::Avx2 => {
             let staged = unroll::stage(program, lanes as u32);
             let emitted = x86::emit(&staged, isa == Isa::Avx512).map_err(reason)?;
-            Ok(CompiledProgram { code: arena.install(&emitted.bytes)?, isa, lanes, code_bytes: emitted.code })
+            let code = Text::Own(arena.install(&emitted.bytes)?);
+            Ok(CompiledProgram { code, isa, lanes, code_bytes: emitted.code })
         }
         #[cfg(not(target_arch = "x86_64"))]
         Isa::Avx512 | Isa::Avx2 => Err(Unsupported::Machine(isa)),
-        Isa::Clif128 => Err(reason("not yet".into())),
+        Isa::Clif128 => {
+            let effort = super::jit::Effort::Quick;
+            let target = super::jit::target(effort).map_err(|e| reason(e.to_string()))?;
+            let staged = unroll::stage(program, lanes as u32);
+            let func = clif::function(&staged, target.frontend_config());
+            let (code, _) = super::jit::compile(func, effort, &[]).map_err(|e| reason(e.to_string()))?;
+            let code_bytes = code.bytes().len();
+            Ok(CompiledProgram { code: Text::Cranelift(Arc::new(code)), isa, lanes, code_bytes })
+        }
     }
 }
