@@ -63,7 +63,10 @@ fn micro(isa: Isa, rows: u32, vectors: u32, dtype: DType, unroll: u32, asm: bool
     let flops = 2.0 * (rows as usize * columns * k * calls) as f64;
     let gf = flops / seconds / 1e9;
     let size = code.code_size();
-    println!("{isa:8} {dtype} {rows:2}x{vectors} unroll {unroll} k {k:4}: {gf:6.1} GF, compiled in {:.0} us, {size} bytes", emission * 1e6);
+    println!(
+        "{isa:8} {dtype} {rows:2}x{vectors} unroll {unroll} k {k:4}: {gf:6.1} GF, compiled in {:.0} us, {size} bytes",
+        emission * 1e6
+    );
 }
 
 /// `exp` for arguments of moderate size.
@@ -135,8 +138,7 @@ fn elements(isa: Isa, program: &Program, asm: bool) {
     let (x, y) = (aligned(n), aligned(n));
     let mut out = aligned(n);
     let pointers = [x.as_ptr() as u64, y.as_ptr() as u64, out.as_mut_ptr() as u64];
-    let mut slots =
-        if program.slots.len() == 2 { vec![pointers[0], pointers[2]] } else { pointers.to_vec() };
+    let mut slots = if program.slots.len() == 2 { vec![pointers[0], pointers[2]] } else { pointers.to_vec() };
     let calls = 4_000;
     // SAFETY: all three have `n` elements.
     let seconds = time(9, || (0..calls).for_each(|_| unsafe { code.run(&mut slots, n as u64) }));

@@ -5,8 +5,8 @@
 //! Programs whose lanes have one size use 128-bit vectors, masks as whole lanes; programs that mix sizes
 //! run one lane at a time, truth values as `i8`. Every operation has a lowering.
 
-mod ops;
 mod memory;
+mod ops;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, MemFlagsData, Signature, Type, UserFuncName, Value, types};
