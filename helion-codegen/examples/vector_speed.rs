@@ -154,6 +154,34 @@ fn elements(isa: Isa, program: &Program, asm: bool) {
     );
 }
 
+/// Multiply-adds between registers only: what the machine can do at this moment.
+fn peak(isa: Isa) -> f64 {
+    let mut b = Builder::new("peak", Trip::Count);
+    let x = b.scalar(Ty::F32);
+    let (x, zero) = (b.splat(x), b.f32(0.0));
+    let sums: Vec<_> = (0..12).map(|_| b.carry(zero, None)).collect();
+    b.begin_body();
+    for &(carry, sum) in &sums {
+        let mut next = sum;
+        for _ in 0..4 {
+            next = b.fma(x, x, next);
+        }
+        b.set_next(carry, next);
+    }
+    b.begin_after();
+    for &(carry, _) in &sums {
+        let (total, slot) = (b.carried(carry), b.result(Ty::F32));
+        b.reduce_to(helion_codegen::cpu::vector::ir::Fold::Add, slot, total);
+    }
+    let program = b.finish().unwrap();
+    let code = compile(&program, isa, &mut CodeArena::new()).unwrap();
+    let mut slots = vec![0; program.slots.len()];
+    let n = 300_000;
+    // SAFETY: no memory is touched but the argument block.
+    let seconds = time(9, || unsafe { code.run(&mut slots, n) });
+    2.0 * 48.0 * code.lanes() as f64 * n as f64 / seconds / 1e9
+}
+
 fn main() {
     let asm = std::env::args().any(|a| a == "asm");
     for isa in Isa::ALL.into_iter().filter(|i| i.available()) {

@@ -71,6 +71,17 @@ thread_local! {
 /// Compiles one function. `programs` are the addresses of vector programs by index. Gives the code and
 /// the function after Cranelift's own rewrites, for dumps.
 pub(super) fn compile(func: ir::Function, effort: Effort, programs: &[usize]) -> Result<(Code, ir::Function), Error> {
+    let (bytes, func) = machine_code(func, effort, programs)?;
+    let code = with_arena(|a| a.install(&bytes)).map_err(|e| Error::Memory(e.to_string()))?;
+    Ok((code, func))
+}
+
+/// The same, with names resolved but not yet in executable memory; it runs at any address.
+pub(super) fn machine_code(
+    func: ir::Function,
+    effort: Effort,
+    programs: &[usize],
+) -> Result<(Vec<u8>, ir::Function), Error> {
     let isa = target(effort)?;
     CONTEXT.with_borrow_mut(|ctx| {
         ctx.clear();
@@ -92,10 +103,9 @@ pub(super) fn compile(func: ir::Function, effort: Effort, programs: &[usize]) ->
                 other => return Err(Error::Cranelift(format!("relocation {other:?} is not handled"))),
             }
         }
-        let code = with_arena(|a| a.install(&bytes)).map_err(|e| Error::Memory(e.to_string()))?;
         let func = std::mem::replace(&mut ctx.func, ir::Function::new());
         ctx.clear();
-        Ok((code, func))
+        Ok((bytes, func))
     })
 }
 

@@ -17,7 +17,6 @@ pub mod verify;
 pub mod x86;
 
 use std::fmt;
-use std::sync::Arc;
 
 use self::ir::Program;
 use super::memory::{Code, CodeArena, MemoryError};
@@ -138,32 +137,10 @@ pub enum Unsupported {
     Memory(#[from] MemoryError),
 }
 
-/// Where the code is.
-#[derive(Clone, Debug)]
-enum Text {
-    Own(Code),
-    Cranelift(Arc<super::jit::Code>),
-}
-
-impl Text {
-    fn address(&self) -> *const u8 {
-        match self {
-            Text::Own(code) => code.address(),
-            Text::Cranelift(code) => code.address(),
-        }
-    }
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Text::Own(code) => code.bytes(),
-            Text::Cranelift(code) => code.bytes(),
-        }
-    }
-}
-
 /// Machine code of a program.
 #[derive(Clone, Debug)]
 pub struct CompiledProgram {
-    code: Text,
+    code: Code,
     isa: Isa,
     lanes: usize,
     code_bytes: usize,
@@ -226,7 +203,7 @@ pub fn compile(program: &Program, isa: Isa, arena: &mut CodeArena) -> Result<Com
         Isa::Avx512 | Isa::Avx2 => {
             let staged = unroll::stage(program, lanes as u32);
             let emitted = x86::emit(&staged, isa == Isa::Avx512).map_err(reason)?;
-            let code = Text::Own(arena.install(&emitted.bytes)?);
+            let code = arena.install(&emitted.bytes)?;
             Ok(CompiledProgram { code, isa, lanes, code_bytes: emitted.code })
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -236,9 +213,8 @@ pub fn compile(program: &Program, isa: Isa, arena: &mut CodeArena) -> Result<Com
             let target = super::jit::target(effort).map_err(|e| reason(e.to_string()))?;
             let staged = unroll::stage(program, lanes as u32);
             let func = clif::function(&staged, target.frontend_config());
-            let (code, _) = super::jit::compile(func, effort, &[]).map_err(|e| reason(e.to_string()))?;
-            let code_bytes = code.bytes().len();
-            Ok(CompiledProgram { code: Text::Cranelift(Arc::new(code)), isa, lanes, code_bytes })
+            let (bytes, _) = super::jit::machine_code(func, effort, &[]).map_err(|e| reason(e.to_string()))?;
+            Ok(CompiledProgram { code: arena.install(&bytes)?, isa, lanes, code_bytes: bytes.len() })
         }
     }
 }
