@@ -63,8 +63,10 @@ fn micro(isa: Isa, rows: u32, vectors: u32, dtype: DType, unroll: u32, asm: bool
     let flops = 2.0 * (rows as usize * columns * k * calls) as f64;
     let gf = flops / seconds / 1e9;
     let size = code.code_size();
+    let peak = peak(isa) * 4.0 / dtype.size() as f64;
     println!(
-        "{isa:8} {dtype} {rows:2}x{vectors} unroll {unroll} k {k:4}: {gf:6.1} GF, compiled in {:.0} us, {size} bytes",
+        "{isa:8} {dtype} {rows:2}x{vectors} unroll {unroll}: {gf:6.1} GF of {peak:.1} ({:.0} %), compiled in {:.0} us, {size} bytes",
+        100.0 * gf / peak,
         emission * 1e6
     );
 }

@@ -3,6 +3,7 @@
 
 mod generate;
 mod memory;
+mod products;
 
 use generate::{Buffer, Case, make};
 use helion_codegen::cpu::memory::CodeArena;

@@ -6,7 +6,7 @@
 
 use super::super::ir::{Inst, V};
 use super::super::unroll::{Section, Staged};
-use super::{Class, Machine, Needs, class, registers};
+use super::{Class, Machine, Needs, Prepared, class, registers};
 
 /// Registers that invariant values never take: three operands, a result and scratch.
 const SPARE: u8 = 8;
@@ -85,10 +85,10 @@ pub(crate) fn folded<M: Machine>(staged: &Staged, machine: &M, section: &Section
 }
 
 /// The most values of a class alive at once in a section, invariant ones left out.
-fn pressure<M: Machine>(staged: &Staged, machine: &M, section: &Section, invariant: &[bool], class_: Class) -> u8 {
-    let needs: Vec<Needs> = section.insts.iter().map(|i| machine.needs(staged, i)).collect();
+fn pressure<M: Machine>(staged: &Staged, machine: &M, p: &Prepared<'_>, invariant: &[bool], class_: Class) -> u8 {
+    let (section, needs) = (p.section, &p.needs);
     let mut skip = invariant.to_vec();
-    for (v, _) in folded(staged, machine, section, &needs) {
+    for &(v, _) in &p.folded {
         skip[v.0 as usize] = true;
     }
     let mut live = vec![false; staged.values.len()];
@@ -100,7 +100,7 @@ fn pressure<M: Machine>(staged: &Staged, machine: &M, section: &Section, invaria
         }
     }
     let mut most = count;
-    for (inst, needs) in section.insts.iter().zip(&needs).rev() {
+    for (inst, needs) in section.insts.iter().zip(needs).rev() {
         let scratch = u32::from(if class_ == Class::Vector { needs.vectors } else { needs.masks });
         if let Some(r) = inst.result
             && counted(r)
@@ -137,12 +137,10 @@ fn unreadable<M: Machine>(staged: &Staged, machine: &M, inst: &Inst, needs: &Nee
 }
 
 /// Uses of invariant values in loops, weighted by what a use out of a register costs.
-fn weights<M: Machine>(staged: &Staged, machine: &M) -> Vec<u32> {
+fn weights<M: Machine>(staged: &Staged, machine: &M, loops: [Option<&Prepared<'_>>; 2]) -> Vec<u32> {
     let mut weights = vec![0; staged.values.len()];
-    let loops = [staged.main.as_ref(), Some(&staged.single)];
-    for section in loops.into_iter().flatten() {
-        for inst in &section.insts {
-            let needs = machine.needs(staged, inst);
+    for p in loops.into_iter().flatten() {
+        for (inst, needs) in p.section.insts.iter().zip(&p.needs) {
             for (at, &a) in inst.args.iter().enumerate() {
                 let readable = needs.memory & (1 << at) != 0
                     && match staged.source(a) {
@@ -157,7 +155,12 @@ fn weights<M: Machine>(staged: &Staged, machine: &M) -> Vec<u32> {
 }
 
 /// Gives places to homes.
-pub(crate) fn assign<M: Machine>(staged: &Staged, machine: &M) -> Homes {
+pub(crate) fn assign<M: Machine>(
+    staged: &Staged,
+    machine: &M,
+    main: Option<&Prepared<'_>>,
+    single: &Prepared<'_>,
+) -> Homes {
     let mut homes = Homes { places: Vec::new(), sources: Vec::new(), pinned: 0, pinned_masks: 0, frame: 0 };
     let mut invariant: Vec<bool> = staged.sources.iter().map(Option::is_some).collect();
     let mut kept: Vec<(V, usize)> = Vec::new();
@@ -169,14 +172,14 @@ pub(crate) fn assign<M: Machine>(staged: &Staged, machine: &M) -> Homes {
     }
     // Carries may share a value with an invariant; that one is copied.
     homes.places = vec![HomePlace::Frame(u32::MAX); staged.homes.len()];
-    let weights = weights(staged, machine);
+    let loops = [main, Some(single)];
+    let weights = weights(staged, machine, loops);
     for class_ in [Class::Vector, Class::Mask] {
         let total = registers(machine, class_);
-        if total == 0 {
+        if total == 0 || !staged.values.iter().any(|&ty| class(machine, ty) == class_) {
             continue;
         }
-        let loops = [staged.main.as_ref(), Some(&staged.single)];
-        let need = loops.into_iter().flatten().map(|s| pressure(staged, machine, s, &invariant, class_)).max();
+        let need = loops.into_iter().flatten().map(|p| pressure(staged, machine, p, &invariant, class_)).max();
         let mut next = 0;
         let most = total - if class_ == Class::Vector { SPARE / 2 } else { 2 };
         for (at, &ty) in staged.homes.iter().enumerate().take(staged.carried) {

@@ -153,17 +153,34 @@ pub(crate) enum Role {
     After,
 }
 
+/// What is known of a section before registers are assigned.
+pub(crate) struct Prepared<'a> {
+    pub section: &'a Section,
+    /// By instruction.
+    pub needs: Vec<Needs>,
+    /// Loads done by their users, with their instructions.
+    pub folded: Vec<(V, u32)>,
+}
+
+fn prepare<'a, M: Machine>(staged: &Staged, machine: &M, section: &'a Section) -> Prepared<'a> {
+    let needs: Vec<Needs> = section.insts.iter().map(|i| machine.needs(staged, i)).collect();
+    let folded = homes::folded(staged, machine, section, &needs);
+    Prepared { section, needs, folded }
+}
+
 /// Assigns registers.
 pub fn allocate<M: Machine>(staged: &Staged, machine: &M) -> Allocation {
-    let mut homes = homes::assign(staged, machine);
-    let mut run = |section: &Section, role: Role| section::allocate(staged, machine, &mut homes, section, role);
+    let prepare = |section| prepare(staged, machine, section);
+    let (main, single) = (staged.main.as_ref().map(prepare), prepare(&staged.single));
+    let mut homes = homes::assign(staged, machine, main.as_ref(), &single);
+    let mut run = |p: &Prepared<'_>, role: Role| section::allocate(staged, machine, &mut homes, p, role);
     let mut all = Allocation {
-        before: run(&staged.before, Role::Before),
-        main: staged.main.as_ref().map(|s| run(s, Role::Loop)),
-        combine: if staged.main.is_some() { run(&staged.combine, Role::Loop) } else { Vec::new() },
-        single: run(&staged.single, Role::Loop),
-        partial: staged.partial.as_ref().map(|s| run(s, Role::Loop)),
-        after: run(&staged.after, Role::After),
+        before: run(&prepare(&staged.before), Role::Before),
+        main: main.as_ref().map(|p| run(p, Role::Loop)),
+        combine: if staged.main.is_some() { run(&prepare(&staged.combine), Role::Loop) } else { Vec::new() },
+        single: run(&single, Role::Loop),
+        partial: staged.partial.as_ref().map(|s| run(&prepare(s), Role::Loop)),
+        after: run(&prepare(&staged.after), Role::After),
         frame: 0,
     };
     all.frame = homes.frame;

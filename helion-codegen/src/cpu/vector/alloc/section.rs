@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 
 use super::super::ir::{Inst, Op, V};
 use super::super::unroll::{Home, Section, Staged};
-use super::homes::{HomePlace, Homes, folded};
-use super::{Class, Machine, Memory, Needs, Place, Role, Step, class, registers};
+use super::homes::{HomePlace, Homes};
+use super::{Class, Machine, Memory, Needs, Place, Prepared, Role, Step, class, registers};
 
 /// Never used again.
 const NEVER: u32 = u32::MAX;
@@ -42,9 +42,10 @@ pub(crate) fn allocate<M: Machine>(
     staged: &Staged,
     machine: &M,
     homes: &mut Homes,
-    section: &Section,
+    prepared: &Prepared<'_>,
     role: Role,
 ) -> Vec<Step> {
+    let section = prepared.section;
     let count = staged.values.len();
     let mut a = Alloc {
         staged,
@@ -61,7 +62,7 @@ pub(crate) fn allocate<M: Machine>(
         locked: [0; 2],
         wanted: [0; 2],
     };
-    a.run();
+    a.run(prepared);
     a.steps
 }
 
@@ -70,13 +71,13 @@ impl<M: Machine> Alloc<'_, M> {
         class(self.machine, self.staged.ty(v))
     }
 
-    fn run(&mut self) {
+    fn run(&mut self, prepared: &Prepared<'_>) {
         let section = self.section;
-        let needs: Vec<Needs> = section.insts.iter().map(|i| self.machine.needs(self.staged, i)).collect();
+        let needs = &prepared.needs;
         let uses = self.next_uses();
         self.enter();
         let mut skip = vec![false; section.insts.len()];
-        for (v, at) in folded(self.staged, self.machine, section, &needs) {
+        for &(v, at) in &prepared.folded {
             self.memory[v.0 as usize] = Some(Memory::Load(at));
             skip[at as usize] = true;
         }

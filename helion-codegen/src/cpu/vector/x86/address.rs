@@ -115,7 +115,7 @@ impl Emitter<'_> {
             let by = self.bases.bases[at].advance * times;
             if by != 0 {
                 match REGISTERS.get(at) {
-                    Some(&r) => self.asm.imm(Code::Add_rm64_imm32, r, by),
+                    Some(&r) => self.asm.add(r, by),
                     None => {
                         let cell = self.cell(at);
                         self.asm.imm_m(Code::Add_rm64_imm32, cell, by);
@@ -124,7 +124,7 @@ impl Emitter<'_> {
             }
         }
         if self.bases.indexed {
-            self.asm.imm(Code::Add_rm64_imm32, Register::RCX, amount);
+            self.asm.add(Register::RCX, amount);
         }
     }
 

@@ -193,6 +193,17 @@ impl Asm {
         self.emit(Instruction::with2(code, m, imm), None);
     }
 
+    /// Adds a constant to a 64-bit register; the flags are those of an addition.
+    pub fn add(&mut self, dst: Register, by: i32) {
+        let code = if i8::try_from(by).is_ok() { Code::Add_rm64_imm8 } else { Code::Add_rm64_imm32 };
+        self.imm(code, dst, by);
+    }
+    /// Subtracts a constant from a 64-bit register; the flags are those of a subtraction.
+    pub fn sub(&mut self, dst: Register, by: i32) {
+        let code = if i8::try_from(by).is_ok() { Code::Sub_rm64_imm8 } else { Code::Sub_rm64_imm32 };
+        self.imm(code, dst, by);
+    }
+
     /// The form of an instruction for a width.
     pub fn code(&mut self, codes: &Codes, width: Width) -> Code {
         let code = codes.at(width, self.wide);

@@ -205,19 +205,19 @@ impl<'a> Emitter<'a> {
     /// Runs a section while `amount` is left of `n`; then `last`, if it ran at all.
     fn counted(&mut self, section: &Section, steps: &[Step], amount: i32, times: i32, last: Option<&[Step]>) {
         let (again, done) = (self.asm.label(), self.asm.label());
-        self.asm.imm(Code::Sub_rm64_imm32, Register::RSI, amount);
+        self.asm.sub(Register::RSI, amount);
         self.asm.jump(Code::Jb_rel32_64, done);
         self.asm.align(32);
         self.asm.bind(again);
         self.section(section, steps);
         self.advance_bases(amount, times);
-        self.asm.imm(Code::Sub_rm64_imm32, Register::RSI, amount);
+        self.asm.sub(Register::RSI, amount);
         self.asm.jump(Code::Jae_rel32_64, again);
         if let Some(steps) = last {
             self.section(&self.staged.combine, steps);
         }
         self.asm.bind(done);
-        self.asm.imm(Code::Add_rm64_imm32, Register::RSI, amount);
+        self.asm.add(Register::RSI, amount);
     }
 
     fn section(&mut self, section: &Section, steps: &[Step]) {
