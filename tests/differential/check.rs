@@ -162,7 +162,7 @@ fn agrees(a: Literal, b: Literal, bound: Num) -> bool {
 }
 
 /// The arguments in a few lines.
-fn arguments(args: &Args) -> String {
+pub fn arguments(args: &Args) -> String {
     let mut text = format!("sizes: {:?}\n", args.symbols);
     for (i, a) in args.params.iter().enumerate() {
         text += &match a {

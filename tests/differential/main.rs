@@ -96,6 +96,11 @@ fn worker(
             return;
         }
         support::crash::running(&format!("HELION_FUZZ_SEED={seed}"));
+        if end == seed + 1
+            && let Ok(case) = generate::generate(&mut Source::random(seed))
+        {
+            println!("{}\nconfig: {}\n{}", case.kernel.function(), case.config, check::arguments(&case.args));
+        }
         let mut source = Source::random(seed);
         match check(&mut source, &engines, &target) {
             Outcome::Agreed => drop(tally.agreed.fetch_add(1, Relaxed)),

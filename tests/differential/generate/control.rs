@@ -91,6 +91,7 @@ impl Gen<'_> {
         self.trips = trips;
         self.pool.truncate(start);
         let init: Vec<ValueId> = carried.iter().map(|v| v.id).collect();
+        self.used.extend(&init);
         let results = self.b.push_with_regions(Op::For { tiles: ids }, &init, vec![region], AT);
         for (r, n) in results.into_iter().zip(nums) {
             self.put(r, n);
@@ -224,6 +225,7 @@ impl Gen<'_> {
         self.pool.truncate(start);
         let mut init = vec![zero.id];
         init.extend(carried.iter().map(|v| v.id));
+        self.used.extend(&init);
         let results = self.b.push_with_regions(Op::While, &init, vec![cond, body], AT);
         for (r, n) in results.into_iter().zip(nums) {
             self.put(r, n);
@@ -257,6 +259,7 @@ impl Gen<'_> {
             self.depth -= 1;
             num = Some(num.map_or(y.num, |n: Num| n.join(y.num)));
             self.pool.truncate(start);
+            self.used.insert(y.id);
             regions.push(self.b.close_region(&[y.id]));
         }
         let results = self.b.push_with_regions(Op::If, &[cond], regions, AT);

@@ -142,32 +142,26 @@ impl Gen<'_> {
     fn own_place(&mut self, shape: &[Dim]) -> Option<Place> {
         let mut place = Place::default();
         let grid: Vec<TileId> = self.open.iter().copied().filter(|t| self.tiles[t.index()].grid).collect();
-        let used = |d: &Dim| grid.iter().position(|t| self.tile_dim(*t) == *d && *d != Dim::Const(1));
-        let mut seen = Vec::new();
-        for d in shape {
-            if let Some(i) = used(d) {
-                if seen.contains(&i) {
-                    return None; // A square block: another index would be needed.
-                }
-                seen.push(i);
-            }
-        }
+        let of_grid = |d: &Dim| grid.iter().position(|t| self.tile_dim(*t) == *d && *d != Dim::Const(1));
+        let seen: Vec<usize> = shape.iter().filter_map(of_grid).collect();
         for (i, t) in grid.iter().enumerate() {
             if !seen.contains(&i) {
                 let (dim, kept) = (self.size_dim(*t), self.tile_dim(*t));
                 place.axis(Index::Tile(*t, None), dim, Some(kept));
             }
         }
-        for d in shape {
+        for (i, d) in shape.iter().enumerate() {
             match d {
-                Dim::Tile(t) => {
+                // The block of a variable on one axis; another axis of the same extent counts from 0.
+                Dim::Tile(t) if !shape[..i].contains(d) => {
                     let offset = if self.c.chance(8) { Some(self.c.below(4) as i64 - 1) } else { None };
                     let offset = offset.map(|o| self.int(o));
                     let dim = self.size_dim(*t);
                     place.axis(Index::Tile(*t, offset), dim, Some(*d));
                 }
                 Dim::Const(_) | Dim::Symbol(_) => place.axis(Index::Full, *d, Some(*d)),
-                Dim::Expr(_) => {
+                Dim::Expr(_) | Dim::Tile(_) => {
+                    self.touches(*d);
                     let iota = self.one(Op::Iota(*d), &[]);
                     let dim = Dim::Const(self.extent(*d));
                     place.axis(Index::Gather(iota), dim, Some(*d));
@@ -183,9 +177,24 @@ impl Gen<'_> {
         t.over.unwrap_or(Dim::Const(t.size))
     }
 
-    /// Stores a value to a new tensor.
+    /// Stores what nothing uses, as far as time allows.
+    pub(super) fn store_unused(&mut self) {
+        let unused = |g: &Self| g.pool.iter().filter(|v| !g.used.contains(&v.id)).cloned().collect::<Vec<_>>();
+        for v in unused(self).into_iter().rev().take(8) {
+            self.store(&v);
+        }
+        if !self.stored {
+            self.store_fresh();
+        }
+    }
+
+    /// Stores a value of the pool to a new tensor.
     pub(super) fn store_fresh(&mut self) -> Option<()> {
         let v = self.choose(|_, _| true)?;
+        self.store(&v)
+    }
+
+    fn store(&mut self, v: &Val) -> Option<()> {
         let place = self.own_place(&v.ty.shape)?;
         if !self.affordable(&place.kept, 1) {
             return None;
@@ -199,7 +208,8 @@ impl Gen<'_> {
         {
             args.push(mask.id);
         }
-        self.b.push(Op::Store { tensor, index: place.index }, &args, Loc::UNKNOWN);
+        self.push(Op::Store { tensor, index: place.index }, &args);
+        self.stored = true;
         Some(())
     }
 
@@ -225,7 +235,7 @@ impl Gen<'_> {
             let recent = g.pool[start..].iter().any(|p| p.id == v.id);
             recent && v.ty.dtype == d && broadcast(&place.kept, &v.ty.shape).as_ref() == Some(&place.kept)
         })?;
-        self.b.push(store.clone(), &[changed.id], Loc::UNKNOWN);
+        self.push(store.clone(), &[changed.id]);
         let num = self.params[tensor.index()].1.join(changed.num);
         self.params[tensor.index()].1 = num;
         if self.c.chance(40) {
@@ -235,7 +245,7 @@ impl Gen<'_> {
             {
                 let v = self.keep(Op::Binary(helion_ir::BinaryOp::Max), &[again.id, changed.id], n);
                 self.params[tensor.index()].1 = num.join(n);
-                self.b.push(store, &[v.id], Loc::UNKNOWN);
+                self.push(store, &[v.id]);
             }
         }
         Some(())
@@ -262,6 +272,7 @@ impl Gen<'_> {
                 }
                 Dim::Const(_) | Dim::Symbol(_) if self.c.chance(60) => place.axis(Index::Full, *d, Some(*d)),
                 _ => {
+                    self.touches(*d);
                     let iota = self.one(Op::Iota(*d), &[]);
                     let by = 1 + self.c.below(3) as i64;
                     let by = self.int(by);
@@ -278,6 +289,7 @@ impl Gen<'_> {
         if self.elements(&place.dims) > 20_000 || !self.affordable(&place.kept, 2) {
             return None;
         }
+        self.depends_on_blocks = true; // Each instance adds its own.
         let tensor = self.tensor(v.ty.dtype, place.dims, Kind::Whole, true);
         self.params[tensor.index()].1 = Num { zero_sign: true, ..v.num };
         let mut args = vec![v.id];
@@ -286,7 +298,7 @@ impl Gen<'_> {
         {
             args.push(mask.id);
         }
-        self.b.push(Op::Atomic { op, tensor, index: place.index }, &args, Loc::UNKNOWN);
+        self.push(Op::Atomic { op, tensor, index: place.index }, &args);
         Some(())
     }
 

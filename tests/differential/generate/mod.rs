@@ -10,6 +10,8 @@ mod data;
 mod memory;
 mod shape;
 
+use std::collections::HashSet;
+
 use helion_ir::args::{Arg, Args};
 use helion_ir::config::Config;
 use helion_ir::dtype::Literal;
@@ -89,6 +91,11 @@ struct Gen<'c> {
     theme: Vec<DType>,
     /// How deep regions nest.
     depth: usize,
+    /// Values that something uses. The others are preferred as operands, and stored at the end, so that
+    /// little of a program is without effect.
+    used: HashSet<ValueId>,
+    /// Whether anything was stored.
+    stored: bool,
 }
 
 /// Grows a program from decisions.
@@ -107,6 +114,8 @@ pub fn generate(c: &mut Source) -> Result<Case, Refused> {
         depends_on_blocks: false,
         theme: vec![],
         depth: 0,
+        used: HashSet::new(),
+        stored: false,
     };
     g.header();
     g.b.begin_body();
@@ -115,9 +124,7 @@ pub fn generate(c: &mut Source) -> Result<Case, Refused> {
     }
     let steps = 1 + g.c.below(14);
     g.steps(steps);
-    for _ in 0..1 + g.c.below(3) {
-        g.store_fresh();
-    }
+    g.store_unused();
     g.finish()
 }
 
@@ -209,6 +216,7 @@ impl Gen<'_> {
 
     /// Appends an instruction with one result.
     fn one(&mut self, op: Op, args: &[ValueId]) -> ValueId {
+        self.use_up(&op, args);
         self.b.one(op, args, Loc::UNKNOWN)
     }
 
@@ -216,6 +224,16 @@ impl Gen<'_> {
     fn keep(&mut self, op: Op, args: &[ValueId], num: Num) -> Val {
         let id = self.one(op, args);
         self.put(id, num)
+    }
+
+    /// Appends an instruction.
+    fn push(&mut self, op: Op, args: &[ValueId]) {
+        self.use_up(&op, args);
+        self.b.push(op, args, Loc::UNKNOWN);
+    }
+
+    fn use_up(&mut self, op: &Op, args: &[ValueId]) {
+        self.used.extend(args.iter().copied().chain(op.index_values()));
     }
 
     fn put(&mut self, id: ValueId, num: Num) -> Val {
@@ -228,11 +246,17 @@ impl Gen<'_> {
         self.one(Op::Const(Literal::from_i64(DType::I64, v)), &[])
     }
 
-    /// A value of the pool, recent ones first.
+    /// A value of the pool, recent ones first, mostly one that nothing uses yet.
     fn choose(&mut self, wanted: impl Fn(&Self, &Val) -> bool) -> Option<Val> {
-        let found: Vec<usize> = (0..self.pool.len()).rev().filter(|i| wanted(self, &self.pool[*i])).collect();
+        let mut found: Vec<usize> = (0..self.pool.len()).rev().filter(|i| wanted(self, &self.pool[*i])).collect();
         if found.is_empty() {
             return None;
+        }
+        if !self.c.chance(30) {
+            let fresh = |i: &usize| !self.used.contains(&self.pool[*i].id);
+            if found.iter().any(fresh) {
+                found.retain(fresh);
+            }
         }
         let i = *self.c.pick(&found);
         Some(self.pool[i].clone())

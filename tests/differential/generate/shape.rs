@@ -84,6 +84,7 @@ impl Gen<'_> {
         let axis = axis as u32;
         let op =
             if self.c.chance(50) { Op::ScanWith { axis, reverse: self.c.chance(40) } } else { Op::ReduceWith { axis } };
+        self.used.extend([a.id, b.id]);
         let results = self.b.push_with_regions(op, &[a.id, b.id], vec![region], at);
         let n = Num::whole(2f64.powi(8 * a.ty.dtype.size() as i32));
         for r in results {
