@@ -55,9 +55,11 @@ impl Lower<'_> {
 
     /// The number an instruction computes, when it is an integer constant.
     pub(super) fn const_of(&self, v: ir::Value) -> Option<i64> {
+        // Immediates of narrow types are zero-extended.
+        let unused = 64 - self.b.func.dfg.value_type(v).bits().min(64);
         let inst = self.b.func.dfg.value_def(v).inst()?;
         match self.b.func.dfg.insts[inst] {
-            ir::InstructionData::UnaryImm { opcode: ir::Opcode::Iconst, imm } => Some(imm.bits()),
+            ir::InstructionData::UnaryImm { opcode: ir::Opcode::Iconst, imm } => Some((imm.bits() << unused) >> unused),
             _ => None,
         }
     }
