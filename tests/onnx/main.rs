@@ -8,6 +8,7 @@
 mod case;
 mod graph;
 mod ops;
+mod surface;
 #[path = "../support/mod.rs"]
 mod support;
 
