@@ -8,9 +8,9 @@
 mod case;
 mod graph;
 mod ops;
-mod surface;
 #[path = "../support/mod.rs"]
 mod support;
+mod surface;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

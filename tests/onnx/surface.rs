@@ -46,7 +46,12 @@ pub fn softmax(x: &Tensor<f32, 2>) -> Result<Tensor<f32, 2>> {
 
 /// Layer normalisation of rows.
 #[kernel]
-pub fn layer_norm(x: &Tensor<f32, 2>, scale: &Tensor<f32, 1>, bias: &Tensor<f32, 1>, eps: f32) -> Result<Tensor<f32, 2>> {
+pub fn layer_norm(
+    x: &Tensor<f32, 2>,
+    scale: &Tensor<f32, 1>,
+    bias: &Tensor<f32, 1>,
+    eps: f32,
+) -> Result<Tensor<f32, 2>> {
     let [m, _n] = x.dims();
     let mut out = x.empty_like();
     for tm in tile(m) {
@@ -145,7 +150,9 @@ fn run(case: &Case, node: &Node) -> Option<Result<Vec<f32>>> {
                 _ => zip(&a, &b, |(a, b): (Tile<f32, 1>, Tile<f32, 1>)| a / b),
             }))
         }
-        "Softmax" if last(x.shape.len()) + 1 == x.shape.len() => two(rows(x, x.shape.len() - 1).and_then(|x| softmax(&x))),
+        "Softmax" if last(x.shape.len()) + 1 == x.shape.len() => {
+            two(rows(x, x.shape.len() - 1).and_then(|x| softmax(&x)))
+        }
         "LayerNormalization" if case.inputs.len() == 3 && case.outputs[0].1.dtype == DType::F32 => {
             let eps = node.float("epsilon")? as f32;
             let args = rows(x, last(x.shape.len())).and_then(|x| Ok((x, flat(y)?, flat(&case.inputs[2].1)?)));
@@ -174,7 +181,8 @@ fn typed_kernels_pass_the_cases_they_express() {
         }
         let Some(result) = run(&case, node) else { continue };
         let want = floats(&case.outputs[0].1);
-        let close = |(a, b): (&f32, &f32)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 2e-6 + 2e-5 * b.abs();
+        let close =
+            |(a, b): (&f32, &f32)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 2e-6 + 2e-5 * b.abs();
         match result {
             Ok(got) if got.len() == want.len() && got.iter().zip(&want).all(close) => passed += 1,
             Ok(_) => failures.push(format!("{}: wrong values", case.name)),
