@@ -11,7 +11,11 @@ pub mod runtime;
 pub mod settings;
 
 pub use error::{Error, Kind as ErrorKind, Result};
-pub use runtime::{Device, Tensor};
+#[cfg(feature = "safetensors")]
+pub use runtime::SafeTensors;
+pub use runtime::{
+    Device, Effort, Explained, Report, Tensor, Tuned, Tuning, check, explain, tune, with_config, with_threads,
+};
 
 #[doc(hidden)]
 pub use lang::expansion as __m;
@@ -30,3 +34,8 @@ pub mod prelude {
     pub use helion_macros::{device, kernel, tile_fn};
 }
 pub use helion_macros::{device, kernel, tile_fn};
+
+/// The README's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
