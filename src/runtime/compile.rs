@@ -7,7 +7,7 @@ use super::launch::{Capture, State};
 use super::records;
 use crate::error::{Error, Result};
 use crate::settings::{self, Dump, Isa, Stage};
-use helion_codegen::cpu::{self, CompiledKernel, CpuOptions};
+use helion_codegen::cpu::{self, CompiledKernel, CpuOptions, vector};
 use helion_codegen::pipeline::{self, Failure, Made, Phase};
 use helion_codegen::schedule;
 use helion_ir::config::{Config, ConfigSpace};
@@ -149,7 +149,15 @@ pub(super) fn target() -> &'static Target {
 
 /// How to compile under the current settings.
 pub(super) fn options() -> CpuOptions {
-    CpuOptions { vectorise: settings::isa() != Isa::Portable, ..CpuOptions::default() }
+    let best = vector::Isa::best();
+    let isa = match settings::isa() {
+        Isa::Best => best,
+        Isa::Avx512 => vector::Isa::Avx512,
+        Isa::Avx2 => vector::Isa::Avx2,
+        Isa::Portable => vector::Isa::Clif128,
+    };
+    // A machine without the wanted instructions takes the best it has.
+    CpuOptions { isa: Some(if isa.available() { isa } else { best }), ..CpuOptions::default() }
 }
 
 /// Compiles with a pinned config, or the remembered one, or the scheduler's default.
