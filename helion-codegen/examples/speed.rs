@@ -156,7 +156,7 @@ fn numbers(n: usize) -> Vec<f32> {
 }
 
 fn main() {
-    for isa in Isa::ALL.into_iter().filter(|i| i.available()) {
+    for isa in Isa::ALL.into_iter().filter(|i| i.available() && std::env::args().nth(1).is_none_or(|a| a == i.to_string())) {
         for effort in [Effort::Quick, Effort::Full] {
             let options = CpuOptions { isa: Some(isa), vectorise: true, effort };
             println!("{isa}, {effort:?}");
@@ -172,21 +172,18 @@ fn main() {
             }
             for (bm, bn) in [(120, 256), (240, 1024)] {
                 let k = kernel(&MATMUL.replace("BM", &bm.to_string()).replace("BN", &bn.to_string()), &options);
-                for size in [256usize, 1024, 2048] {
+                for (m, size) in [(256usize, 256usize), (1024, 1024), (2048, 2048), (16, 4096), (1, 4096)] {
                     if isa == Isa::Clif128 && size > 256 {
                         continue;
                     }
-                    let (a, b, mut c) = (numbers(size * size), numbers(size * size), vec![0f32; size * size]);
-                    let z = size as u64;
-                    let tensor = |p: u64| [p, z, z, z, 1];
-                    let parts = [a.as_ptr() as u64, b.as_ptr() as u64, c.as_mut_ptr() as u64];
-                    let words: Vec<u64> = parts.into_iter().flat_map(tensor).chain([z, z, z]).collect();
+                    let (a, b, mut c) = (numbers(m * size), numbers(size * size), vec![0f32; m * size]);
+                    let (mw, z) = (m as u64, size as u64);
+                    let tensor = |(p, m): (u64, u64)| [p, m, z, z, 1];
+                    let parts = [(a.as_ptr() as u64, mw), (b.as_ptr() as u64, z), (c.as_mut_ptr() as u64, mw)];
+                    let words: Vec<u64> = parts.into_iter().flat_map(tensor).chain([mw, z, z]).collect();
                     let s = time(&k, &words);
-                    println!(
-                        "  matmul {size} in {bm}x{bn}: {:.2} ms, {:.1} GF",
-                        s * 1e3,
-                        2e-9 * (size as f64).powi(3) / s
-                    );
+                    let gf = 2e-9 * (m * size * size) as f64 / s;
+                    println!("  matmul {m}x{size}x{size} in {bm}x{bn}: {:.2} ms, {gf:.1} GF", s * 1e3);
                 }
             }
         }

@@ -190,34 +190,60 @@ unsafe fn clear<T: Number>(job: &Job, m: usize, n: usize) {
     }
 }
 
-/// One block of `k` and columns: packs the right operand, then all rows.
+/// How many panels of the right operand are packed together: few enough for the second-level cache, enough that
+/// each of its rows is read in long pieces.
+const GROUP: usize = 8;
+/// Steps of `k` packed for one panel before the next panel of the group.
+const STRIP: usize = 8;
+
+/// One block of `k` and columns.
+///
+/// With one block of rows, panels of the right operand are packed in groups just before they are used and are
+/// still in cache then; with several blocks all panels are packed first.
 unsafe fn columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb): (usize, usize), m: usize, add: bool) {
     let (rows, width, mc) = (job.size(Word::Rows), job.size(Word::Columns), job.size(Word::Mc));
     let size = size_of::<T>();
-    let a_bytes = (mc.min(m).next_multiple_of(rows) * kb * size).next_multiple_of(64);
     let a = job.word(Word::Scratch) as *mut u8;
-    let b = a.wrapping_add(a_bytes);
-    let tile = b.wrapping_add((nb.next_multiple_of(width) * kb * size).next_multiple_of(64));
+    let tile = a.wrapping_add((mc.min(m).next_multiple_of(rows) * kb * size).next_multiple_of(64));
+    let b = tile.wrapping_add((rows * width * size).next_multiple_of(64));
+    let group = if m <= mc { GROUP * width } else { nb };
+    for g0 in (0..nb).step_by(group) {
+        let gb = group.min(nb - g0);
+        // SAFETY: the columns exist, and scratch memory has room for all columns of the block.
+        unsafe { pack_columns::<T>(job, (k0, kb), (n0 + g0, gb), b.cast()) };
+        for m0 in (0..m).step_by(mc) {
+            let mb = mc.min(m - m0);
+            if g0 == 0 || group == nb {
+                // SAFETY: the rows exist, and scratch memory has room for a block of them.
+                unsafe { pack_rows::<T>(job, (k0, kb), (m0, mb), a.cast()) };
+            }
+            for j in (0..gb).step_by(width) {
+                let panel = b.wrapping_add(j * kb * size);
+                for i in (0..mb).step_by(rows) {
+                    let t = Tile { at: (m0 + i, n0 + g0 + j), rows: rows.min(mb - i), columns: width.min(gb - j) };
+                    // SAFETY: the panels are packed, the tile lies in the accumulator.
+                    unsafe { t.run::<T>(job, a.wrapping_add(i * kb * size), panel, kb, add, tile.cast()) };
+                }
+            }
+        }
+    }
+}
+
+/// Packs panels of the right operand, a strip of rows of all of them at a time.
+unsafe fn pack_columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb): (usize, usize), to: *mut T) {
     let from = DType::ALL[job.size(Word::RhsType)];
     let (row, col) = (job.step(Word::RhsRow), job.step(Word::RhsCol));
+    let width = job.size(Word::Columns);
     let start = (job.word(Word::Rhs) as *const u8).wrapping_offset(k0 as isize * row + n0 as isize * col);
-    for j in (0..nb).step_by(width) {
-        let minor = Minor { count: width.min(nb - j), width, stride: col };
-        let source = start.wrapping_offset(j as isize * col);
-        // SAFETY: the panel's source lies in the right operand, its place in scratch memory.
-        unsafe { pack(source, from, minor, row, kb, b.add(j * kb * size).cast::<T>()) };
-    }
-    for m0 in (0..m).step_by(mc) {
-        let mb = mc.min(m - m0);
-        // SAFETY: as above, for the left operand.
-        unsafe { pack_rows::<T>(job, (k0, kb), (m0, mb), a.cast()) };
+    // Where `k` is adjacent there is nothing to gain from strips.
+    let strip = if row.abs() < col.abs() { kb } else { STRIP };
+    for s0 in (0..kb).step_by(strip) {
+        let sb = strip.min(kb - s0);
         for j in (0..nb).step_by(width) {
-            let panel = b.wrapping_add(j * kb * size);
-            for i in (0..mb).step_by(rows) {
-                let t = Tile { at: (m0 + i, n0 + j), rows: rows.min(mb - i), columns: width.min(nb - j) };
-                // SAFETY: the panels are packed, the tile lies in the accumulator.
-                unsafe { t.run::<T>(job, a.wrapping_add(i * kb * size), panel, kb, add, tile.cast()) };
-            }
+            let minor = Minor { count: width.min(nb - j), width, stride: col };
+            let source = start.wrapping_offset(s0 as isize * row + j as isize * col);
+            // SAFETY: by the caller's promise.
+            unsafe { pack(source, from, minor, row, sb, to.add(j * kb + s0 * width)) };
         }
     }
 }

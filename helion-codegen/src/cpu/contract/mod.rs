@@ -23,7 +23,7 @@ use helion_ir::loops::{Contract, Micro};
 /// Steps of `k` per block.
 const KC: u64 = 512;
 /// Rows per block.
-const MC: u64 = 240;
+const MC: u64 = 288;
 /// Columns per block.
 const NC: u64 = 2048;
 /// How many sizes of edge kernels there are at most.

@@ -7,6 +7,7 @@ use super::driver::Number;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use helion_ir::dtype::{DType, Literal};
+use std::sync::OnceLock;
 
 /// The minor index of a panel.
 #[derive(Clone, Copy)]
@@ -43,7 +44,7 @@ pub(super) unsafe fn pack<T: Number>(source: *const u8, from: DType, minor: Mino
         (DType::F32, DType::I16) => go!(i16, f32, f32::from),
         (DType::F32, DType::U16) => go!(u16, f32, f32::from),
         (DType::F32, small) => {
-            let table: [f32; 256] = std::array::from_fn(|bits| Literal::from_bits(small, bits as u64).to_f64() as f32);
+            let table = values_of(small);
             go!(u8, f32, |x| table[usize::from(x)])
         }
         (DType::F64, DType::F32) => go!(f32, f64, f64::from),
@@ -159,4 +160,12 @@ unsafe fn transpose(source: *const u8, minor: Minor, k: usize, to: *mut f32) -> 
 #[cfg(not(target_arch = "x86_64"))]
 unsafe fn transpose(_: *const u8, _: Minor, _: usize, _: *mut f32) -> usize {
     0
+}
+
+/// The values of an 8-bit float, by its bits.
+fn values_of(small: DType) -> &'static [f32; 256] {
+    static E4M3: OnceLock<[f32; 256]> = OnceLock::new();
+    static E5M2: OnceLock<[f32; 256]> = OnceLock::new();
+    let table = if small == DType::F8E5M2 { &E5M2 } else { &E4M3 };
+    table.get_or_init(|| std::array::from_fn(|bits| Literal::from_bits(small, bits as u64).to_f64() as f32))
 }

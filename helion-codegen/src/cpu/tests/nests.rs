@@ -381,6 +381,13 @@ fn products() {
         2e-3,
         false,
     );
+    // Several blocks of rows.
+    check(
+        &product(DType::F32, DType::F32, DType::F32, (false, false), ""),
+        &[("s", 1), ("m", 300), ("n", 35), ("k", 6)],
+        2e-3,
+        false,
+    );
 }
 
 #[test]
