@@ -156,7 +156,9 @@ fn numbers(n: usize) -> Vec<f32> {
 }
 
 fn main() {
-    for isa in Isa::ALL.into_iter().filter(|i| i.available() && std::env::args().nth(1).is_none_or(|a| a == i.to_string())) {
+    for isa in
+        Isa::ALL.into_iter().filter(|i| i.available() && std::env::args().nth(1).is_none_or(|a| a == i.to_string()))
+    {
         for effort in [Effort::Quick, Effort::Full] {
             let options = CpuOptions { isa: Some(isa), vectorise: true, effort };
             println!("{isa}, {effort:?}");
