@@ -32,7 +32,8 @@ fn far_indices(base: i64, end: u64) -> (Verified, Args) {
     b.push(Op::Store { tensor: y, index: vec![Index::Tile(t, Some(back))] }, &[sum], AT);
     let kernel = tile::verify(b.finish().expect("a function")).expect("a valid function");
     let x = TensorArg::strided(DType::I64, &[end], &[0], 0, 7i64.to_le_bytes().to_vec()).expect("one element");
-    let args = Args { params: vec![Arg::Tensor(x), Arg::Tensor(TensorArg::zeros(DType::I64, &[11]))], symbols: vec![end] };
+    let args =
+        Args { params: vec![Arg::Tensor(x), Arg::Tensor(TensorArg::zeros(DType::I64, &[11]))], symbols: vec![end] };
     (kernel, args)
 }
 
@@ -75,7 +76,8 @@ fn empty_tensors_of_huge_shapes_are_left_alone() {
         let tensor = TensorArg::strided(DType::F32, &[1 << 40, 0], &[0, 1], 0, vec![]).expect("no element");
         let mut args = Args { params: vec![Arg::Tensor(tensor)], symbols: vec![1 << 40, 0] };
         let config = Config::new().block("t", 4);
-        engines::run(&engine, &kernel, &config, &target, &mut args).unwrap_or_else(|e| panic!("{}: {e}", engine.name()));
+        engines::run(&engine, &kernel, &config, &target, &mut args)
+            .unwrap_or_else(|e| panic!("{}: {e}", engine.name()));
     }
 }
 
@@ -88,7 +90,11 @@ mod launches {
     /// A view of guarded memory: `dims` with `strides`, element `i` of the storage holding `i % 97`.
     fn view<const R: usize>(dims: [usize; R], strides: [isize; R], at_end: bool, writable: bool) -> Tensor<f32, R> {
         let reach = |sign: isize| {
-            dims.iter().zip(&strides).filter(|(_, s)| s.signum() == sign).map(|(d, s)| (*d as isize - 1).max(0) * s).sum::<isize>()
+            dims.iter()
+                .zip(&strides)
+                .filter(|(_, s)| s.signum() == sign)
+                .map(|(d, s)| (*d as isize - 1).max(0) * s)
+                .sum::<isize>()
         };
         let (low, high) = if dims.contains(&0) { (0, -1) } else { (reach(-1), reach(1)) };
         let data: Vec<u8> = (0..high - low + 1).flat_map(|i| ((i % 97) as f32).to_le_bytes()).collect();
