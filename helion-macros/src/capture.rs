@@ -98,10 +98,20 @@ fn root_of(field: &ExprField) -> Option<Ident> {
 }
 
 impl Captured {
+    fn name(&self) -> TokenStream {
+        let (text, dims) = (&self.text, &self.dims);
+        quote!(::helion::__m::Name { name: #text, dims: &[#(#dims),*] })
+    }
+
+    /// A reference with its name, for `tile_fn!`.
+    pub fn named(&self) -> TokenStream {
+        let (place, name) = (&self.place, self.name());
+        quote_spanned!(self.ident.span()=> ::helion::__m::Named(#name, &#place))
+    }
+
     /// The call that captures it into the launch.
     pub fn take(&self, launch: &TokenStream) -> TokenStream {
-        let (place, text, dims) = (&self.place, &self.text, &self.dims);
-        let name = quote!(::helion::__m::Name { name: #text, dims: &[#(#dims),*] });
+        let (place, name) = (&self.place, self.name());
         let span = self.ident.span();
         match self.host {
             Host { mutable: true, by_mut_ref, .. } if self.written => {

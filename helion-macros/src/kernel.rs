@@ -111,14 +111,13 @@ pub fn tile_fn(input: TokenStream) -> TokenStream {
     if let Some(e) = cx.errors {
         return e.to_compile_error();
     }
-    let launch = Ident::new("__launch", Span::mixed_site());
-    let takes = cx.captures.iter().map(|c| c.take(&quote!(#launch)));
+    let takes = cx.captures.iter().map(|c| c.named());
     let idents: Vec<_> = cx.captures.iter().map(|c| &c.ident).collect();
     let (inputs, body) = (&f.inputs, &f.body);
     let inputs = if inputs.len() == 1 { quote!(#inputs) } else { quote!((#inputs)) };
     quote! {
         ::helion::__m::closed(
-            |#launch: &mut ::helion::__m::Launch| (#(#takes,)*),
+            (#(#takes,)*),
             |(#(#idents,)*), #inputs| #body
         )
     }

@@ -3,11 +3,11 @@
 //! In: a host value and its name. Out: argument words and key words in the [`Launch`], and a small
 //! device handle. Capturing happens on every call and allocates nothing.
 
-use super::elem::Elem;
+use super::elem::{Elem, bf16, f16};
 use super::trace::Source;
 use super::types::{Scalar, Size, TensorMut, TensorRef};
 use crate::runtime::Tensor;
-use crate::runtime::launch::Launch;
+use crate::runtime::launch::Launching;
 use helion_ir::DType;
 
 /// The user's words for a captured variable.
@@ -33,7 +33,7 @@ pub trait Capture<M = ()> {
     type Device;
     #[doc(hidden)]
     #[track_caller]
-    fn capture(&self, launch: &mut Launch, name: Name) -> Self::Device;
+    fn capture<'t>(&'t self, launch: &mut Launching<'t>, name: Name) -> Self::Device;
 }
 
 /// The same for a variable declared `mut` or an argument `&mut Tensor`.
@@ -47,11 +47,11 @@ pub trait CaptureMut<M = ()> {
     type Device;
     #[doc(hidden)]
     #[track_caller]
-    fn capture_mut(&mut self, launch: &mut Launch, name: Name) -> Self::Device;
+    fn capture_mut<'t>(&'t mut self, launch: &mut Launching<'t>, name: Name) -> Self::Device;
 }
 
 /// Sizes the user has named, before the tensor that has them.
-fn name_sizes(launch: &mut Launch, name: Name, dims: &[usize]) {
+fn name_sizes(launch: &mut Launching<'_>, name: Name, dims: &[usize]) {
     for (size, value) in name.dims.iter().zip(dims) {
         if !size.is_empty() {
             launch.size(size, *value as u64);
@@ -63,11 +63,9 @@ fn name_sizes(launch: &mut Launch, name: Name, dims: &[usize]) {
 impl<T: Elem, const R: usize> Capture for Tensor<T, R> {
     type Device = TensorRef<T, R>;
     #[track_caller]
-    fn capture(&self, launch: &mut Launch, name: Name) -> TensorRef<T, R> {
+    fn capture<'t>(&'t self, launch: &mut Launching<'t>, name: Name) -> TensorRef<T, R> {
         name_sizes(launch, name, &self.dims());
-        // SAFETY: the expansion of a kernel borrows the tensor for the whole launch: it captures
-        // variables of the enclosing function and finishes the launch before anything else happens.
-        let (param, dims) = unsafe { launch.tensor(name.name, self.raw()) };
+        let (param, dims) = launch.bind(name.name, self.raw());
         TensorRef::new(param, dims)
     }
 }
@@ -75,10 +73,9 @@ impl<T: Elem, const R: usize> Capture for Tensor<T, R> {
 impl<T: Elem, const R: usize> CaptureMut for Tensor<T, R> {
     type Device = TensorMut<T, R>;
     #[track_caller]
-    fn capture_mut(&mut self, launch: &mut Launch, name: Name) -> TensorMut<T, R> {
+    fn capture_mut<'t>(&'t mut self, launch: &mut Launching<'t>, name: Name) -> TensorMut<T, R> {
         name_sizes(launch, name, &self.dims());
-        // SAFETY: as above, with an exclusive borrow.
-        let (param, dims) = unsafe { launch.tensor(name.name, self.raw_mut()) };
+        let (param, dims) = launch.bind(name.name, self.raw_mut());
         TensorMut::new(param, dims)
     }
 }
@@ -87,7 +84,7 @@ impl<T: Elem, const R: usize> CaptureMut for Tensor<T, R> {
 impl<M, C: Capture<M> + ?Sized> Capture<(M,)> for &C {
     type Device = C::Device;
     #[track_caller]
-    fn capture(&self, launch: &mut Launch, name: Name) -> C::Device {
+    fn capture<'t>(&'t self, launch: &mut Launching<'t>, name: Name) -> C::Device {
         (**self).capture(launch, name)
     }
 }
@@ -95,7 +92,7 @@ impl<M, C: Capture<M> + ?Sized> Capture<(M,)> for &C {
 impl<M, C: CaptureMut<M> + ?Sized> CaptureMut<(M,)> for &mut C {
     type Device = C::Device;
     #[track_caller]
-    fn capture_mut(&mut self, launch: &mut Launch, name: Name) -> C::Device {
+    fn capture_mut<'t>(&'t mut self, launch: &mut Launching<'t>, name: Name) -> C::Device {
         (**self).capture_mut(launch, name)
     }
 }
@@ -104,14 +101,14 @@ impl<M, C: CaptureMut<M> + ?Sized> CaptureMut<(M,)> for &mut C {
 impl Capture for usize {
     type Device = Size;
     #[track_caller]
-    fn capture(&self, launch: &mut Launch, name: Name) -> Size {
+    fn capture<'t>(&'t self, launch: &mut Launching<'t>, name: Name) -> Size {
         Size { source: Source::of(launch.size(name.name, *self as u64)) }
     }
 }
 #[diagnostic::do_not_recommend]
 impl Capture for bool {
     type Device = bool;
-    fn capture(&self, launch: &mut Launch, _: Name) -> bool {
+    fn capture<'t>(&'t self, launch: &mut Launching<'t>, _: Name) -> bool {
         launch.key(u64::from(*self));
         *self
     }
@@ -119,7 +116,7 @@ impl Capture for bool {
 #[diagnostic::do_not_recommend]
 impl Capture for () {
     type Device = ();
-    fn capture(&self, _: &mut Launch, _: Name) {}
+    fn capture<'t>(&'t self, _: &mut Launching<'t>, _: Name) {}
 }
 
 macro_rules! numbers {
@@ -128,20 +125,19 @@ macro_rules! numbers {
         impl Capture for $t {
             type Device = Scalar<$t>;
             #[track_caller]
-            fn capture(&self, launch: &mut Launch, name: Name) -> Scalar<$t> {
+            fn capture<'t>(&'t self, launch: &mut Launching<'t>, name: Name) -> Scalar<$t> {
                 Scalar::from_source(Source::Param(launch.scalar(name.name, <$t as Elem>::DTYPE, self.to_bits64())))
             }
         }
     )*};
 }
-use super::elem::{bf16, f16};
 numbers! { i8 i16 i32 i64 u8 u16 u32 u64 f16 bf16 f32 f64 }
 
 #[diagnostic::do_not_recommend]
 impl Capture for isize {
     type Device = Scalar<i64>;
     #[track_caller]
-    fn capture(&self, launch: &mut Launch, name: Name) -> Scalar<i64> {
+    fn capture<'t>(&'t self, launch: &mut Launching<'t>, name: Name) -> Scalar<i64> {
         Scalar::from_source(Source::Param(launch.scalar(name.name, DType::I64, *self as i64 as u64)))
     }
 }
@@ -152,7 +148,7 @@ macro_rules! mutable_values {
         impl CaptureMut for $t {
             type Device = <$t as Capture>::Device;
             #[track_caller]
-            fn capture_mut(&mut self, launch: &mut Launch, name: Name) -> Self::Device { self.capture(launch, name) }
+            fn capture_mut<'t>(&'t mut self, launch: &mut Launching<'t>, name: Name) -> Self::Device { self.capture(launch, name) }
         }
     )*};
 }
@@ -162,7 +158,7 @@ mutable_values! { usize isize bool i8 i16 i32 i64 u8 u16 u32 u64 f16 bf16 f32 f6
 impl<M, C: Capture<M>> Capture<(M,)> for Option<C> {
     type Device = Option<C::Device>;
     #[track_caller]
-    fn capture(&self, launch: &mut Launch, name: Name) -> Self::Device {
+    fn capture<'t>(&'t self, launch: &mut Launching<'t>, name: Name) -> Self::Device {
         launch.key(u64::from(self.is_some()));
         match self {
             Some(c) => Some(c.capture(launch, name)),
@@ -174,7 +170,7 @@ impl<M, C: Capture<M>> Capture<(M,)> for Option<C> {
 impl<M, C: CaptureMut<M>> CaptureMut<(M,)> for Option<C> {
     type Device = Option<C::Device>;
     #[track_caller]
-    fn capture_mut(&mut self, launch: &mut Launch, name: Name) -> Self::Device {
+    fn capture_mut<'t>(&'t mut self, launch: &mut Launching<'t>, name: Name) -> Self::Device {
         launch.key(u64::from(self.is_some()));
         match self {
             Some(c) => Some(c.capture_mut(launch, name)),
@@ -186,29 +182,34 @@ impl<M, C: CaptureMut<M>> CaptureMut<(M,)> for Option<C> {
 impl<M, C: Capture<M>, const N: usize> Capture<(M,)> for [C; N] {
     type Device = [C::Device; N];
     #[track_caller]
-    fn capture(&self, launch: &mut Launch, name: Name) -> Self::Device {
-        let all = std::array::from_fn(|i| {
+    fn capture<'t>(&'t self, launch: &mut Launching<'t>, name: Name) -> Self::Device {
+        let mut all = [const { None }; N];
+        for (i, (c, place)) in self.iter().zip(&mut all).enumerate() {
             launch.element(u32::try_from(i).ok());
-            self[i].capture(launch, name)
-        });
+            *place = Some(c.capture(launch, name));
+        }
         launch.element(None);
-        all
+        every(all)
     }
 }
 #[diagnostic::do_not_recommend]
 impl<M, C: CaptureMut<M>, const N: usize> CaptureMut<(M,)> for [C; N] {
     type Device = [C::Device; N];
     #[track_caller]
-    fn capture_mut(&mut self, launch: &mut Launch, name: Name) -> Self::Device {
-        let mut i = 0;
-        let all = self.each_mut().map(|c| {
-            launch.element(Some(i));
-            i += 1;
-            c.capture_mut(launch, name)
-        });
+    fn capture_mut<'t>(&'t mut self, launch: &mut Launching<'t>, name: Name) -> Self::Device {
+        let mut all = [const { None }; N];
+        for (i, (c, place)) in self.iter_mut().zip(&mut all).enumerate() {
+            launch.element(u32::try_from(i).ok());
+            *place = Some(c.capture_mut(launch, name));
+        }
         launch.element(None);
-        all
+        every(all)
     }
+}
+
+/// An array whose every place was filled; a loop fills it, because closures do not know their caller.
+fn every<D, const N: usize>(all: [Option<D>; N]) -> [D; N] {
+    all.map(|d| d.unwrap_or_else(|| unreachable!("every element is captured")))
 }
 
 macro_rules! tuples {
@@ -217,7 +218,7 @@ macro_rules! tuples {
         impl<$($m, $t: Capture<$m>),+> Capture<($($m,)+ u8)> for ($($t,)+) {
             type Device = ($($t::Device,)+);
             #[track_caller]
-            fn capture(&self, launch: &mut Launch, name: Name) -> Self::Device {
+            fn capture<'t>(&'t self, launch: &mut Launching<'t>, name: Name) -> Self::Device {
                 let all = ($({
                     launch.element(Some($i));
                     self.$i.capture(launch, name)
@@ -232,11 +233,15 @@ tuples! { A M 0, B N 1; A M 0, B N 1, C O 2; A M 0, B N 1, C O 2, D P 3; }
 
 /// Captures a variable that is only read.
 #[track_caller]
-pub fn capture<M, C: Capture<M> + ?Sized>(launch: &mut Launch, name: Name, c: &C) -> C::Device {
+pub fn capture<'t, M, C: Capture<M> + ?Sized>(launch: &mut Launching<'t>, name: Name, c: &'t C) -> C::Device {
     c.capture(launch, name)
 }
 /// Captures a variable that may be written.
 #[track_caller]
-pub fn capture_mut<M, C: CaptureMut<M> + ?Sized>(launch: &mut Launch, name: Name, c: &mut C) -> C::Device {
+pub fn capture_mut<'t, M, C: CaptureMut<M> + ?Sized>(
+    launch: &mut Launching<'t>,
+    name: Name,
+    c: &'t mut C,
+) -> C::Device {
     c.capture_mut(launch, name)
 }

@@ -8,15 +8,15 @@ use super::domain::{self, Loop, Spans, VarName};
 use super::trace::{self, Names};
 use super::types::{Scalar, Val};
 use crate::error::Result;
-use crate::runtime::launch::Launch;
+use crate::runtime::launch::Launching;
 use helion_ir::dtype::Literal;
 use helion_ir::tile::{Op, Region, TileId, Type, ValueId};
 use helion_ir::{DType, Diagnostic, Loc};
 
 /// Starts a launch: what follows captures into it.
 #[track_caller]
-pub fn begin_launch(kernel: &'static str) -> Launch {
-    Launch::begin(kernel)
+pub fn begin_launch<'t>(kernel: &'static str) -> Launching<'t> {
+    Launching::begin(kernel)
 }
 
 /// Finishes a launch: finds or makes the compiled kernel and runs it.
@@ -25,7 +25,7 @@ pub fn begin_launch(kernel: &'static str) -> Launch {
 /// instantiation of the user's generic code.
 #[track_caller]
 pub fn launch<L: Loop, A>(
-    launch: Launch,
+    launch: Launching<'_>,
     domain: L,
     names: &'static [VarName],
     lets: &'static Names,

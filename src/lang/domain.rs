@@ -7,7 +7,7 @@ use super::elem::Int;
 use super::operand::SizeOperand;
 use super::trace::{self, Source, Trace};
 use super::types::{Scalar, Size, TileIx, Val};
-use crate::runtime::launch::Launch;
+use crate::runtime::launch::Launching;
 use helion_ir::Loc;
 use helion_ir::tile::{Op, TileId};
 use smallvec::SmallVec;
@@ -44,15 +44,15 @@ pub fn between<A, B>(a: A, b: B) -> Between<A, B> {
 /// One axis of a loop on the host: it can be captured.
 #[doc(hidden)]
 pub trait HostSpan {
-    fn host_span(self, launch: &mut Launch, name: VarName) -> Span;
+    fn host_span(self, launch: &mut Launching<'_>, name: VarName) -> Span;
 }
 impl HostSpan for usize {
-    fn host_span(self, launch: &mut Launch, name: VarName) -> Span {
+    fn host_span(self, launch: &mut Launching<'_>, name: VarName) -> Span {
         Span { begin: Source::Const(0), end: Source::of(launch.size(name.end, self as u64)) }
     }
 }
 impl HostSpan for Range<usize> {
-    fn host_span(self, launch: &mut Launch, name: VarName) -> Span {
+    fn host_span(self, launch: &mut Launching<'_>, name: VarName) -> Span {
         // A range from zero is the common case and gets simpler code.
         launch.key(u64::from(self.start == 0));
         let begin = match self.start {
@@ -63,7 +63,7 @@ impl HostSpan for Range<usize> {
     }
 }
 impl HostSpan for Between<usize, usize> {
-    fn host_span(self, launch: &mut Launch, name: VarName) -> Span {
+    fn host_span(self, launch: &mut Launching<'_>, name: VarName) -> Span {
         (self.0..self.1).host_span(launch, name)
     }
 }
@@ -118,7 +118,7 @@ pub trait Domain {
 /// A domain of the host.
 #[doc(hidden)]
 pub trait HostDomain: Domain {
-    fn host_spans(self, launch: &mut Launch, next: &mut dyn FnMut() -> VarName, out: &mut SpanList);
+    fn host_spans(self, launch: &mut Launching<'_>, next: &mut dyn FnMut() -> VarName, out: &mut SpanList);
 }
 /// A domain of device code.
 #[doc(hidden)]
@@ -152,7 +152,7 @@ macro_rules! host_singles {
     ($($t:ty)*) => {$(
         #[diagnostic::do_not_recommend]
         impl HostDomain for $t {
-            fn host_spans(self, launch: &mut Launch, next: &mut dyn FnMut() -> VarName, out: &mut SpanList) {
+            fn host_spans(self, launch: &mut Launching<'_>, next: &mut dyn FnMut() -> VarName, out: &mut SpanList) {
                 out.push(self.host_span(launch, next()));
             }
         }
@@ -178,7 +178,7 @@ impl<S: DeviceSpan, const N: usize> DeviceDomain for [S; N] {
 }
 #[diagnostic::do_not_recommend]
 impl<S: HostSpan, const N: usize> HostDomain for [S; N] {
-    fn host_spans(self, launch: &mut Launch, next: &mut dyn FnMut() -> VarName, out: &mut SpanList) {
+    fn host_spans(self, launch: &mut Launching<'_>, next: &mut dyn FnMut() -> VarName, out: &mut SpanList) {
         for s in self {
             out.push(s.host_span(launch, next()));
         }
@@ -199,7 +199,7 @@ macro_rules! domain_tuples {
         }
         #[diagnostic::do_not_recommend]
         impl<$($t: HostSpan),+> HostDomain for ($($t,)+) {
-            fn host_spans(self, launch: &mut Launch, next: &mut dyn FnMut() -> VarName, out: &mut SpanList) {
+            fn host_spans(self, launch: &mut Launching<'_>, next: &mut dyn FnMut() -> VarName, out: &mut SpanList) {
                 $(out.push(self.$i.host_span(launch, next()));)+
             }
         }
@@ -247,7 +247,7 @@ pub trait Loop {
 #[doc(hidden)]
 pub trait HostLoop {
     type Device: Loop;
-    fn capture(self, launch: &mut Launch, next: &mut dyn FnMut() -> VarName) -> Self::Device;
+    fn capture(self, launch: &mut Launching<'_>, next: &mut dyn FnMut() -> VarName) -> Self::Device;
 }
 
 /// Captured spans in the arrangement of `D`.
@@ -292,7 +292,7 @@ macro_rules! loops {
         #[diagnostic::do_not_recommend]
         impl<D: HostDomain> HostLoop for $kind<D> {
             type Device = Captured<D, $unit>;
-            fn capture(self, launch: &mut Launch, next: &mut dyn FnMut() -> VarName) -> Self::Device {
+            fn capture(self, launch: &mut Launching<'_>, next: &mut dyn FnMut() -> VarName) -> Self::Device {
                 let mut spans = SpanList([None; 8]);
                 self.0.host_spans(launch, next, &mut spans);
                 Captured(spans, PhantomData)
@@ -326,7 +326,7 @@ macro_rules! loop_tuples {
         #[diagnostic::do_not_recommend]
         impl<$($t: HostLoop),+> HostLoop for ($($t,)+) {
             type Device = ($($t::Device,)+);
-            fn capture(self, launch: &mut Launch, next: &mut dyn FnMut() -> VarName) -> Self::Device {
+            fn capture(self, launch: &mut Launching<'_>, next: &mut dyn FnMut() -> VarName) -> Self::Device {
                 ($(self.$i.capture(launch, next),)+)
             }
         }
@@ -335,7 +335,7 @@ macro_rules! loop_tuples {
 loop_tuples! { A 0, B 1; A 0, B 1, C 2; }
 
 /// Captures the domain of a launch; `names` are the loop variables in order.
-pub fn capture_loop<L: HostLoop>(launch: &mut Launch, names: &'static [VarName], domain: L) -> L::Device {
+pub fn capture_loop<L: HostLoop>(launch: &mut Launching<'_>, names: &'static [VarName], domain: L) -> L::Device {
     let mut next = 0;
     domain.capture(launch, &mut || {
         let name = names.get(next).or(names.last());

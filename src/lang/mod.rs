@@ -58,10 +58,9 @@ pub mod expansion {
     pub use super::index::{index, store};
     pub use super::modes::{Outcome, explain, pinned, tune};
     pub use super::shape_test::{ShapeTest, Sizes, attempt};
-    pub use super::tile_fn::{Apply, closed};
+    pub use super::tile_fn::{Apply, Named, closed};
     pub use super::trace::{Names, device_names};
     pub use crate::error::Result;
-    pub use crate::runtime::launch::Launch;
     pub use crate::runtime::{Effort, Explained, Tuned};
     pub use helion_ir::config::Config;
 }

@@ -5,7 +5,7 @@
 //! use are captured like any other.
 
 use super::capture::{Capture, Name};
-use crate::runtime::launch::Launch;
+use crate::runtime::launch::Launching;
 use std::marker::PhantomData;
 
 /// Calls a tile function inside a kernel.
@@ -46,7 +46,7 @@ impl<In, Out, F: Fn(In) -> Out> Apply<In> for Pure<F> {
 #[diagnostic::do_not_recommend]
 impl<In, Out, F: Fn(In) -> Out + Copy + 'static> Capture<FnMark<In, Out>> for F {
     type Device = Pure<F>;
-    fn capture(&self, _: &mut Launch, _: Name) -> Pure<F> {
+    fn capture<'t>(&'t self, _: &mut Launching<'t>, _: Name) -> Pure<F> {
         const {
             assert!(
                 size_of::<F>() == 0,
@@ -57,12 +57,49 @@ impl<In, Out, F: Fn(In) -> Out + Copy + 'static> Capture<FnMark<In, Out>> for F 
     }
 }
 
-/// What `tile_fn!` makes: captures beside a function that takes them as an argument.
-pub struct Closed<B, F> {
-    bind: B,
-    function: F,
+/// A variable that `tile_fn!` uses, with its name.
+#[derive(Debug)]
+pub struct Named<'e, C: ?Sized>(pub Name, pub &'e C);
+
+/// The variables that `tile_fn!` uses: a tuple of [`Named`] ones.
+pub trait CaptureAll<M> {
+    /// What they are in device code.
+    type Device: Copy;
+    #[doc(hidden)]
+    #[track_caller]
+    fn capture_all<'t>(&'t self, launch: &mut Launching<'t>) -> Self::Device;
 }
-impl<B, F> std::fmt::Debug for Closed<B, F> {
+
+macro_rules! tuples {
+    ($($($t:ident $m:ident $i:tt),*;)*) => {$(
+        #[diagnostic::do_not_recommend]
+        impl<'e, $($m, $t: Capture<$m, Device: Copy> + ?Sized),*> CaptureAll<($($m,)*)> for ($(Named<'e, $t>,)*) {
+            type Device = ($($t::Device,)*);
+            #[track_caller]
+            fn capture_all<'t>(&'t self, _launch: &mut Launching<'t>) -> Self::Device {
+                ($(self.$i.1.capture(_launch, self.$i.0),)*)
+            }
+        }
+    )*};
+}
+impl CaptureAll<()> for () {
+    type Device = ();
+    fn capture_all<'t>(&'t self, _: &mut Launching<'t>) {}
+}
+tuples! {
+    A MA 0; A MA 0, B MB 1; A MA 0, B MB 1, C MC 2; A MA 0, B MB 1, C MC 2, D MD 3;
+    A MA 0, B MB 1, C MC 2, D MD 3, E ME 4; A MA 0, B MB 1, C MC 2, D MD 3, E ME 4, F MF 5;
+    A MA 0, B MB 1, C MC 2, D MD 3, E ME 4, F MF 5, G MG 6;
+    A MA 0, B MB 1, C MC 2, D MD 3, E ME 4, F MF 5, G MG 6, H MH 7;
+}
+
+/// What `tile_fn!` makes: variables beside a function that takes them as an argument.
+pub struct Closed<K, M, F> {
+    variables: K,
+    function: F,
+    of: PhantomData<fn() -> M>,
+}
+impl<K, M, F> std::fmt::Debug for Closed<K, M, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a tile function")
     }
@@ -78,23 +115,24 @@ impl<C: Copy, In, Out, F: Fn(C, In) -> Out> Apply<In> for Bound<C, F> {
     }
 }
 #[diagnostic::do_not_recommend]
-impl<In, Out, C: Copy, B: Fn(&mut Launch) -> C, F: Fn(C, In) -> Out + Copy> Capture<FnMark<In, Out>> for Closed<B, F> {
-    type Device = Bound<C, F>;
-    fn capture(&self, launch: &mut Launch, _: Name) -> Bound<C, F> {
+impl<In, Out, M, K: CaptureAll<M>, F: Fn(K::Device, In) -> Out + Copy> Capture<FnMark<In, Out>> for Closed<K, M, F> {
+    type Device = Bound<K::Device, F>;
+    #[track_caller]
+    fn capture<'t>(&'t self, launch: &mut Launching<'t>, _: Name) -> Self::Device {
         const {
             assert!(
                 size_of::<F>() == 0,
-                "`tile_fn!` has captured a variable that it could not see; is it inside a macro?"
+                "`tile_fn!` did not see a variable that the closure uses, perhaps inside a macro: bind it with `let` before"
             )
         };
-        Bound((self.bind)(launch), self.function)
+        Bound(self.variables.capture_all(launch), self.function)
     }
 }
 
-/// Fixes the argument types of the two closures of `tile_fn!` to each other.
-pub fn closed<C: Copy, In, Out, B: Fn(&mut Launch) -> C, F: Fn(C, In) -> Out + Copy>(
-    bind: B,
+/// Ties the closure of `tile_fn!` to the types of the variables it uses.
+pub fn closed<M, K: CaptureAll<M>, In, Out, F: Fn(K::Device, In) -> Out + Copy>(
+    variables: K,
     function: F,
-) -> Closed<B, F> {
-    Closed { bind, function }
+) -> Closed<K, M, F> {
+    Closed { variables, function, of: PhantomData }
 }

@@ -1,0 +1,16 @@
+//! Assigning to an immutable variable.
+use helion::prelude::*;
+
+#[kernel]
+fn k(x: &Tensor<f32, 1>) -> Result<Tensor<f32, 1>> {
+    let [n] = x.dims();
+    let mut out = x.empty_like();
+    for t in tile(n) {
+        let y = x[t];
+        y = y + 1.0;
+        out[t] = y;
+    }
+    Ok(out)
+}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! `if` on a mask.
+use helion::prelude::*;
+
+#[kernel]
+fn k(x: &Tensor<f32, 2>, h: &Tensor<f16, 2>, v: &Tensor<f32, 1>, s: f32) -> Result<Tensor<f32, 2>> {
+    let [m, n] = x.dims();
+    let mut out = x.empty_like();
+    for [tm, tn] in tile([m, n]) {
+        let t = x[(tm, tn)];
+        let y = if t > 0.0 { t } else { t * 0.1 };
+        out[(tm, tn)] = y;
+    }
+    Ok(out)
+}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! An inclusive range of tiles.
+use helion::prelude::*;
+
+#[kernel]
+fn k(x: &Tensor<f32, 1>) -> Result<Tensor<f32, 1>> {
+    let [n] = x.dims();
+    let mut out = x.empty_like();
+    for t in tile(n) {
+        for tk in tile(0..=n) {
+            out[t] = x[t];
+        }
+    }
+    Ok(out)
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! A float tile as an index.
+use helion::prelude::*;
+
+#[kernel]
+fn k(x: &Tensor<f32, 1>) -> Result<Tensor<f32, 1>> {
+    let [n] = x.dims();
+    let mut out = x.empty_like();
+    for t in tile(n) {
+        out[t] = x[x[t]];
+    }
+    Ok(out)
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+//! `#[kernel]` on an `impl`.
+use helion::prelude::*;
+
+struct Layer;
+#[kernel]
+impl Layer {}
+
+fn main() {}

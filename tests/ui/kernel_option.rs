@@ -1,0 +1,9 @@
+//! An option that does not exist.
+use helion::prelude::*;
+
+#[kernel(fast)]
+fn k(x: &mut Tensor<f32, 1>) -> Result<()> {
+    Ok(())
+}
+
+fn main() {}

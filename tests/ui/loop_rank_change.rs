@@ -1,0 +1,18 @@
+//! A carried variable that changes its rank.
+use helion::prelude::*;
+
+#[kernel]
+fn k(x: &Tensor<f32, 2>, h: &Tensor<f16, 2>, v: &Tensor<f32, 1>, s: f32) -> Result<Tensor<f32, 2>> {
+    let [m, n] = x.dims();
+    let mut out = x.empty_like();
+    for [tm, tn] in tile([m, n]) {
+        let mut acc = f32::zeros([tm]);
+        for tk in tile(n) {
+            acc = x[(tm, tk)].sum(1);
+        }
+        out[(tm, tn)] = acc.unsqueeze(1) + x[(tm, tn)];
+    }
+    Ok(out)
+}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! A variable without a first value.
+use helion::prelude::*;
+
+#[kernel]
+fn k(x: &Tensor<f32, 1>) -> Result<Tensor<f32, 1>> {
+    let [n] = x.dims();
+    let mut out = x.empty_like();
+    for t in tile(n) {
+        let y;
+        y = x[t];
+        out[t] = y;
+    }
+    Ok(out)
+}
+
+fn main() {}

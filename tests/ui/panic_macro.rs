@@ -1,0 +1,17 @@
+//! A panic.
+use helion::prelude::*;
+
+#[kernel]
+fn k(x: &Tensor<f32, 1>) -> Result<Tensor<f32, 1>> {
+    let [n] = x.dims();
+    let mut out = x.empty_like();
+    for t in tile(n) {
+        if n > 3 {
+            panic!("too long");
+        }
+        out[t] = x[t];
+    }
+    Ok(out)
+}
+
+fn main() {}

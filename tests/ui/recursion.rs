@@ -1,0 +1,15 @@
+//! A kernel that calls itself.
+use helion::prelude::*;
+
+#[kernel]
+fn k(x: &Tensor<f32, 1>) -> Result<Tensor<f32, 1>> {
+    let [n] = x.dims();
+    let mut out = x.empty_like();
+    for t in tile(n) {
+        let _ = k(x);
+        out[t] = x[t];
+    }
+    Ok(out)
+}
+
+fn main() {}

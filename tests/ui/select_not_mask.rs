@@ -1,0 +1,14 @@
+//! `select` by something that is no mask.
+use helion::prelude::*;
+
+#[kernel]
+fn k(x: &Tensor<f32, 2>, h: &Tensor<f16, 2>, v: &Tensor<f32, 1>, s: f32) -> Result<Tensor<f32, 2>> {
+    let [m, n] = x.dims();
+    let mut out = x.empty_like();
+    for [tm, tn] in tile([m, n]) {
+        out[(tm, tn)] = select(x[(tm, tn)], x[(tm, tn)], 0.0);
+    }
+    Ok(out)
+}
+
+fn main() {}

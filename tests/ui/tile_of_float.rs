@@ -1,0 +1,16 @@
+//! Tiles of a float.
+use helion::prelude::*;
+
+#[kernel]
+fn k(x: &Tensor<f32, 1>, s: f32) -> Result<Tensor<f32, 1>> {
+    let [n] = x.dims();
+    let mut out = x.empty_like();
+    for t in tile(n) {
+        for tk in tile(s) {
+            out[t] = x[t];
+        }
+    }
+    Ok(out)
+}
+
+fn main() {}

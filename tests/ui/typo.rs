@@ -1,0 +1,15 @@
+//! A misspelt variable.
+use helion::prelude::*;
+
+#[kernel]
+fn k(x: &Tensor<f32, 1>) -> Result<Tensor<f32, 1>> {
+    let [n] = x.dims();
+    let mut out = x.empty_like();
+    for t in tile(n) {
+        let row = x[t];
+        out[t] = rwo.exp();
+    }
+    Ok(out)
+}
+
+fn main() {}

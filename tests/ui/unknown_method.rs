@@ -1,0 +1,15 @@
+//! A method that does not exist.
+use helion::prelude::*;
+
+#[kernel]
+fn k(x: &Tensor<f32, 1>) -> Result<Tensor<f32, 1>> {
+    let [n] = x.dims();
+    let mut out = x.empty_like();
+    for t in tile(n) {
+        let row = x[t];
+        out[t] = row.softmax();
+    }
+    Ok(out)
+}
+
+fn main() {}

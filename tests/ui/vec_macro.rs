@@ -1,0 +1,15 @@
+//! A vector.
+use helion::prelude::*;
+
+#[kernel]
+fn k(x: &Tensor<f32, 1>) -> Result<Tensor<f32, 1>> {
+    let [n] = x.dims();
+    let mut out = x.empty_like();
+    for t in tile(n) {
+        let parts = vec![x[t]];
+        out[t] = parts[0];
+    }
+    Ok(out)
+}
+
+fn main() {}
