@@ -11,6 +11,7 @@ pub mod runtime;
 pub mod settings;
 
 pub use error::{Error, Kind as ErrorKind, Result};
+pub use lang::{F8E4M3, F8E5M2, Scalar, Size, TensorMut, TensorRef, Tile, TileIx, bf16, f16};
 #[cfg(feature = "safetensors")]
 pub use runtime::SafeTensors;
 pub use runtime::{

@@ -24,7 +24,6 @@ const INTERNAL: &[&str] = &[
     "__m",
     "ValueId",
     "ParamId",
-    "helion::lang",
     "lang::",
     "IntoCarry",
     "AnyVar",

@@ -125,7 +125,8 @@ impl Cx {
         let cells = self.cells(&w.body.stmts);
         self.visit_expr_mut(&mut w.cond);
         let body = self.body(&mut w.body);
-        let condition = &w.cond;
+        let c = &w.cond;
+        let condition = quote_spanned!(c.span()=> ::helion::__m::condition(#c));
         Some(parse_quote_spanned!(w.while_token.span=> ::helion::__m::while_loop(#cells, || #condition, || #body)))
     }
 

@@ -201,11 +201,9 @@ impl Cx {
             }
             if mutable {
                 for w in own() {
-                    let how = match &w.kind {
-                        Kind::Call(method) => format!("`{method}`"),
-                        Kind::Borrow | Kind::Assign => "a reference".to_owned(),
-                    };
-                    self.refuse(w.span, refuse::nested_change(&name.to_string(), &how));
+                    if let Kind::Call(method) = &w.kind {
+                        self.refuse(w.span, refuse::nested_change(&name.to_string(), &format!("`{method}`")));
+                    }
                 }
             }
             self.scopes.bind(&name, plain(mutable));

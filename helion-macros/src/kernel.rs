@@ -51,11 +51,12 @@ pub fn kernel(attribute: TokenStream, input: TokenStream) -> TokenStream {
     };
     let mut cx = Cx::new(f.sig.ident.to_string());
     check_signature(&mut cx, &f);
+    let callable = cx.errors.is_none();
     bind_arguments(&mut cx, &f);
     let original = f.clone();
     HostCode(&mut cx).visit_block_mut(&mut f.block);
     let is_method = options.method || f.sig.inputs.iter().any(|a| matches!(a, FnArg::Receiver(_)));
-    let tools = if is_method { TokenStream::new() } else { named_type(&original) };
+    let tools = if is_method || !callable { TokenStream::new() } else { named_type(&original) };
     if let Some(e) = cx.errors {
         return failed(&original, &e, &tools);
     }
@@ -131,7 +132,8 @@ fn with_item(e: Error, item: TokenStream) -> TokenStream {
 
 /// The signature with errors for a body.
 fn failed(f: &ItemFn, e: &Error, tools: &TokenStream) -> TokenStream {
-    let (attrs, vis, sig, e) = (&f.attrs, &f.vis, &f.sig, e.to_compile_error());
+    let (attrs, vis, mut sig, e) = (&f.attrs, &f.vis, f.sig.clone(), e.to_compile_error());
+    (sig.asyncness, sig.constness) = (None, None);
     quote!(#(#attrs)* #[allow(unused)] #vis #sig { #e ::core::unreachable!() } #tools)
 }
 

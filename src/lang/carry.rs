@@ -137,9 +137,14 @@ macro_rules! numbers {
 numbers! { f32 i32 bool }
 
 /// A `let mut` of device code that a loop or branch assigns to.
+///
+/// It holds what it needs of [`Carry`], so that a variable of a wrong type is reported once, where it is
+/// made.
 pub struct Var<V> {
     cell: Cell<V>,
     name: &'static str,
+    ids: fn(&V, &mut Ids),
+    rebuild: fn(&V, &mut dyn Iterator<Item = ValueId>) -> V,
 }
 
 impl<V> std::fmt::Debug for Var<V> {
@@ -162,26 +167,24 @@ impl<V: Copy> Var<V> {
 /// Makes the variable; a function, so that only one bound can fail.
 #[track_caller]
 pub fn var_new<I: IntoCarry>(init: I, name: &'static str) -> Var<I::V> {
-    Var { cell: Cell::new(init.into_carry()), name }
+    Var { cell: Cell::new(init.into_carry()), name, ids: I::V::ids, rebuild: I::V::rebuild }
 }
 
 /// A variable of any type, for control flow.
 pub trait AnyVar {
     #[doc(hidden)]
-    #[track_caller]
     fn ids(&self, out: &mut Ids);
     #[doc(hidden)]
     fn put(&self, ids: &mut dyn Iterator<Item = ValueId>);
     #[doc(hidden)]
     fn name(&self) -> &'static str;
 }
-impl<V: Carry> AnyVar for Var<V> {
-    #[track_caller]
+impl<V: Copy> AnyVar for Var<V> {
     fn ids(&self, out: &mut Ids) {
-        self.get().ids(out);
+        (self.ids)(&self.get(), out);
     }
     fn put(&self, ids: &mut dyn Iterator<Item = ValueId>) {
-        self.set(self.get().rebuild(ids));
+        self.set((self.rebuild)(&self.get(), ids));
     }
     fn name(&self) -> &'static str {
         self.name

@@ -160,13 +160,23 @@ impl Condition for Scalar<bool> {
     }
 }
 
+/// A condition of a `while` loop, as a value.
+#[derive(Clone, Copy, Debug)]
+pub struct Tested(ValueId);
+
+/// Tests a condition; a function, so that only one bound can fail.
+#[track_caller]
+pub fn condition<C: Condition>(condition: C) -> Tested {
+    Tested(condition.condition())
+}
+
 /// `while` in device code.
 #[track_caller]
-pub fn while_loop<C: Condition>(vars: &[&dyn AnyVar], condition: impl Fn() -> C, body: impl Fn()) {
+pub fn while_loop(vars: &[&dyn AnyVar], condition: impl Fn() -> Tested, body: impl Fn()) {
     let at = Loc::caller();
     let before = current(vars);
     open(vars, &before, at);
-    let decided = condition().condition();
+    let Tested(decided) = condition();
     let test = trace::with(|t| t.close(&[decided]));
     open(vars, &before, at);
     body();

@@ -74,6 +74,7 @@ pub trait Int: Num + Bits {}
 /// `dot` of two tiles of `Self` may accumulate in `A`.
 #[diagnostic::on_unimplemented(
     message = "`dot` of `{Self}` tiles cannot accumulate in `{A}`",
+    label = "needs floats or 8-bit integers",
     note = "floats accumulate in f32 (f64 also in f64), 8-bit integers in i32; `.cast()` the result for another type"
 )]
 pub trait DotInto<A>: Elem {}

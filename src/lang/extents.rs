@@ -86,7 +86,7 @@ fn size_dim(source: Source) -> Dim {
 )]
 pub trait Extents: Copy {
     /// A tile of this shape.
-    type Tile<T: Elem>: Val<Elem = T>;
+    type Filled<T: Elem>: Val<Elem = T>;
     #[doc(hidden)]
     #[track_caller]
     fn dims(self) -> Shape;
@@ -99,7 +99,7 @@ macro_rules! arrays {
     ($($n:literal)*) => {$(
         #[diagnostic::do_not_recommend]
         impl<E: Extent> Extents for [E; $n] {
-            type Tile<T: Elem> = Tile<T, $n>;
+            type Filled<T: Elem> = Tile<T, $n>;
             #[track_caller]
             fn dims(self) -> Shape {
                 let mut out = Shape::new();
@@ -121,7 +121,7 @@ macro_rules! tuples {
     ($($n:literal: $($t:ident $i:tt),+;)*) => {$(
         #[diagnostic::do_not_recommend]
         impl<$($t: Extent),+> Extents for ($($t,)+) {
-            type Tile<T: Elem> = Tile<T, $n>;
+            type Filled<T: Elem> = Tile<T, $n>;
             #[track_caller]
             fn dims(self) -> Shape { Shape::from_slice(&[$(self.$i.dim()),+]) }
             #[track_caller]
@@ -135,7 +135,7 @@ macro_rules! alone {
     ($($t:ty)*) => {$(
         #[diagnostic::do_not_recommend]
         impl Extents for $t {
-            type Tile<T: Elem> = Tile<T, 1>;
+            type Filled<T: Elem> = Tile<T, 1>;
             #[track_caller]
             fn dims(self) -> Shape { Shape::from_slice(&[self.dim()]) }
             #[track_caller]

@@ -135,19 +135,62 @@ pub trait TensorIndex<const R: usize>: Copy {
     fn axes(self) -> Axes;
 }
 
-macro_rules! single {
-    ($([$($g:tt)*] $t:ty, $rank:ty;)*) => {$(
-        #[diagnostic::do_not_recommend]
-        impl<$($g)*> TensorIndex<1> for $t {
-            type Rank = $rank;
-            #[track_caller]
-            fn axes(self) -> Axes { Axes::from_slice(&[self.axis()]) }
-        }
-    )*};
+// Written out: in a macro rustc would show the invocation with every mistake.
+#[diagnostic::do_not_recommend]
+impl TensorIndex<1> for TileIx {
+    type Rank = N1;
+    #[track_caller]
+    fn axes(self) -> Axes {
+        Axes::from_slice(&[self.axis()])
+    }
 }
-single! {
-    [] TileIx, N1; [] TileOffset, N1; [] std::ops::RangeFull, N1; [] Size, N0; [] usize, N0;
-    [I: Int] Scalar<I>, N0; [I: Int] Tile<I, 1>, N1;
+#[diagnostic::do_not_recommend]
+impl TensorIndex<1> for TileOffset {
+    type Rank = N1;
+    #[track_caller]
+    fn axes(self) -> Axes {
+        Axes::from_slice(&[self.axis()])
+    }
+}
+#[diagnostic::do_not_recommend]
+impl TensorIndex<1> for std::ops::RangeFull {
+    type Rank = N1;
+    #[track_caller]
+    fn axes(self) -> Axes {
+        Axes::from_slice(&[self.axis()])
+    }
+}
+#[diagnostic::do_not_recommend]
+impl TensorIndex<1> for Size {
+    type Rank = N0;
+    #[track_caller]
+    fn axes(self) -> Axes {
+        Axes::from_slice(&[self.axis()])
+    }
+}
+#[diagnostic::do_not_recommend]
+impl TensorIndex<1> for usize {
+    type Rank = N0;
+    #[track_caller]
+    fn axes(self) -> Axes {
+        Axes::from_slice(&[self.axis()])
+    }
+}
+#[diagnostic::do_not_recommend]
+impl<I: Int> TensorIndex<1> for Scalar<I> {
+    type Rank = N0;
+    #[track_caller]
+    fn axes(self) -> Axes {
+        Axes::from_slice(&[self.axis()])
+    }
+}
+#[diagnostic::do_not_recommend]
+impl<I: Int> TensorIndex<1> for Tile<I, 1> {
+    type Rank = N1;
+    #[track_caller]
+    fn axes(self) -> Axes {
+        Axes::from_slice(&[self.axis()])
+    }
 }
 
 macro_rules! tuples {
@@ -278,7 +321,6 @@ macro_rules! loads {
                 load(self.param, index.axes(), &[mask.mask(), other.operand()])
             }
         }
-        #[diagnostic::do_not_recommend]
         impl<T: Elem, const R: usize, I: TensorIndex<R>> DeviceIndex<I> for $tensor<T, R> {
             type Out = At<I, T, R>;
             #[track_caller]
@@ -408,7 +450,6 @@ pub trait DeviceStore<I> {
     #[track_caller]
     fn put<V: Stored<Self::Place>>(&self, index: I, value: V);
 }
-#[diagnostic::do_not_recommend]
 impl<T: Elem, const R: usize, I: TensorIndex<R>> DeviceStore<I> for TensorMut<T, R> {
     type Place = At<I, T, R>;
     #[track_caller]

@@ -32,18 +32,24 @@ pub(crate) mod tile_fn;
 pub(crate) mod trace;
 pub(crate) mod types;
 
-pub use domain::{grid, tile};
+pub use capture::{Capture, CaptureMut};
+pub use carry::{Carry, IntoCarry};
+pub use compare::{Compare, Logic};
+pub use control::{Arm, Condition, Decide};
+pub use domain::{Domain, Grid, Loop, Tiles, grid, tile};
 pub use elem::{Bits, DotInto, Elem, F8E4M3, F8E5M2, Float, Int, Num, bf16, f16};
 pub use extents::{Extent, Extents};
-pub use operand::constant;
-pub use ops::create::{Zeros, debug_print, full, iota, zeros};
+pub use index::{AxisIndex, DeviceIndex, DeviceStore, MaskFor, Rank, Stored, TensorIndex};
+pub use modes::Outcome;
+pub use operand::{Operand, ScalarOperand, SizeOperand, constant};
+pub use ops::create::{Fill, Zeros, debug_print, full, iota, zeros};
 pub use ops::dot::dot;
-pub use ops::math::select;
-pub use ops::random::{dropout, rand, rand_bits, randint, randn};
-pub use ops::reduce::reduce_with;
+pub use ops::math::{Choice, ChosenBy, select};
+pub use ops::random::{Seed, dropout, rand, rand_bits, randint, randn};
+pub use ops::reduce::{ScalarTuple, TileTuple, reduce_with};
 pub use ops::scan::{scan_with, scan_with_reverse};
 pub use ops::shape::concat;
-pub use tile_fn::TileFn;
+pub use tile_fn::{Apply, TileFn};
 pub use types::{Scalar, Size, TensorMut, TensorRef, Tile, TileIx, TileOffset, Val};
 
 /// What expansions of the macros refer to. Not for users.
@@ -52,7 +58,7 @@ pub mod expansion {
     pub use super::capture::{Capture, CaptureMut, Name, capture, capture_mut};
     pub use super::carry::{AnyVar, var_new};
     pub use super::compare::{CmpOp, and, cmp, or};
-    pub use super::control::{begin_launch, branch, decide, launch, tile_loop, while_loop};
+    pub use super::control::{begin_launch, branch, condition, decide, launch, tile_loop, while_loop};
     pub use super::domain::{VarName, between, capture_loop};
     pub use super::elem::{bf16, f16};
     pub use super::index::{index, store};

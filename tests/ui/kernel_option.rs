@@ -2,7 +2,7 @@
 use helion::prelude::*;
 
 #[kernel(fast)]
-fn k(x: &mut Tensor<f32, 1>) -> Result<()> {
+fn k(_: &mut Tensor<f32, 1>) -> Result<()> {
     Ok(())
 }
 

@@ -45,13 +45,13 @@ fn broadcast<V: Val>(value: ValueId, extents: impl Extents) -> V {
 
 /// A tile with every element `value`: `full([tm, tn], 1.0f32)`.
 #[track_caller]
-pub fn full<S: Extents, V: Fill>(extents: S, value: V) -> S::Tile<V::Elem> {
+pub fn full<S: Extents, V: Fill>(extents: S, value: V) -> S::Filled<V::Elem> {
     broadcast(value.fill(), extents)
 }
 
 /// A tile of zeros whose element type is inferred from use; `f32::zeros([tm, tn])` states it.
 #[track_caller]
-pub fn zeros<T: Elem, S: Extents>(extents: S) -> S::Tile<T> {
+pub fn zeros<T: Elem, S: Extents>(extents: S) -> S::Filled<T> {
     broadcast(literal::<T>(Literal::from_bits(T::DTYPE, 0)), extents)
 }
 
@@ -67,7 +67,7 @@ pub fn iota<E: Extent>(extent: E) -> Tile<i64, 1> {
 pub trait Zeros: Elem {
     /// A tile of zeros (`false` for `bool`).
     #[track_caller]
-    fn zeros<S: Extents>(extents: S) -> S::Tile<Self> {
+    fn zeros<S: Extents>(extents: S) -> S::Filled<Self> {
         zeros(extents)
     }
 }

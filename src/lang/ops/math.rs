@@ -62,35 +62,50 @@ unaries! { Float:
     erf Erf;
 }
 
-macro_rules! binaries {
-    ($bound:ident: $($(#[$m:meta])* $f:ident $op:ident;)*) => {
-        impl<T: $bound, const R: usize> Tile<T, R> {$(
-            $(#[$m])*
-            ///
-            /// Broadcasts like arithmetic.
-            #[track_caller]
-            pub fn $f<Rhs: Operand<T, R>>(self, other: Rhs) -> Rhs::Out {
-                binary(BinaryOp::$op, self.value(), other.operand())
-            }
-        )*}
-        impl<T: $bound> Scalar<T> {$(
-            $(#[$m])*
-            #[track_caller]
-            pub fn $f<Rhs: ScalarOperand<T>>(self, other: Rhs) -> Rhs::Out {
-                binary(BinaryOp::$op, self.value(), other.operand())
-            }
-        )*}
-    };
-}
-binaries! { Num:
+// Written out: in a macro rustc would show the invocation with every mistake.
+impl<T: Num, const R: usize> Tile<T, R> {
     /// The larger of two elements; NaN if either is NaN. (`max(axis)` is the reduction.)
-    maximum Max;
+    ///
+    /// Broadcasts like arithmetic.
+    #[track_caller]
+    pub fn maximum<Rhs: Operand<T, R>>(self, other: Rhs) -> Rhs::Out {
+        binary(BinaryOp::Max, self.value(), other.operand())
+    }
     /// The smaller of two elements; NaN if either is NaN. (`min(axis)` is the reduction.)
-    minimum Min;
+    ///
+    /// Broadcasts like arithmetic.
+    #[track_caller]
+    pub fn minimum<Rhs: Operand<T, R>>(self, other: Rhs) -> Rhs::Out {
+        binary(BinaryOp::Min, self.value(), other.operand())
+    }
 }
-binaries! { Float:
+impl<T: Num> Scalar<T> {
+    /// The larger of two elements; NaN if either is NaN. (`max(axis)` is the reduction.)
+    #[track_caller]
+    pub fn maximum<Rhs: ScalarOperand<T>>(self, other: Rhs) -> Rhs::Out {
+        binary(BinaryOp::Max, self.value(), other.operand())
+    }
+    /// The smaller of two elements; NaN if either is NaN. (`min(axis)` is the reduction.)
+    #[track_caller]
+    pub fn minimum<Rhs: ScalarOperand<T>>(self, other: Rhs) -> Rhs::Out {
+        binary(BinaryOp::Min, self.value(), other.operand())
+    }
+}
+impl<T: Float, const R: usize> Tile<T, R> {
     /// `self` to the power `other`.
-    pow Pow;
+    ///
+    /// Broadcasts like arithmetic.
+    #[track_caller]
+    pub fn pow<Rhs: Operand<T, R>>(self, other: Rhs) -> Rhs::Out {
+        binary(BinaryOp::Pow, self.value(), other.operand())
+    }
+}
+impl<T: Float> Scalar<T> {
+    /// `self` to the power `other`.
+    #[track_caller]
+    pub fn pow<Rhs: ScalarOperand<T>>(self, other: Rhs) -> Rhs::Out {
+        binary(BinaryOp::Pow, self.value(), other.operand())
+    }
 }
 
 impl<T: Num, const R: usize> Tile<T, R> {

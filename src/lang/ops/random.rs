@@ -91,7 +91,7 @@ fn unit_float(t: &mut Trace, word: ValueId, plus: i64, at: Loc) -> ValueId {
 ///
 /// They depend on the seed and the global index of each element, not on block sizes.
 #[track_caller]
-pub fn rand<S: Extents>(seed: impl Seed, extents: S) -> S::Tile<f32> {
+pub fn rand<S: Extents>(seed: impl Seed, extents: S) -> S::Filled<f32> {
     let at = Loc::caller();
     let (seed, counters) = (seed.seed(), extents.counters());
     Val::from_value(trace::with(|t| {
@@ -104,7 +104,7 @@ pub fn rand<S: Extents>(seed: impl Seed, extents: S) -> S::Tile<f32> {
 /// Normally distributed random numbers with mean 0 and deviation 1: `sqrt(-2 ln u) cos(2 pi v)` of two
 /// uniform ones.
 #[track_caller]
-pub fn randn<S: Extents>(seed: impl Seed, extents: S) -> S::Tile<f32> {
+pub fn randn<S: Extents>(seed: impl Seed, extents: S) -> S::Filled<f32> {
     let at = Loc::caller();
     let (seed, counters) = (seed.seed(), extents.counters());
     Val::from_value(trace::with(|t| {
@@ -124,7 +124,12 @@ pub fn randn<S: Extents>(seed: impl Seed, extents: S) -> S::Tile<f32> {
 
 /// Random integers in `low..high`: `randint(seed, [tm], 0, 10)`. Ranges up to 2^31.
 #[track_caller]
-pub fn randint<S: Extents>(seed: impl Seed, extents: S, low: impl SizeOperand, high: impl SizeOperand) -> S::Tile<i64> {
+pub fn randint<S: Extents>(
+    seed: impl Seed,
+    extents: S,
+    low: impl SizeOperand,
+    high: impl SizeOperand,
+) -> S::Filled<i64> {
     let at = Loc::caller();
     let (seed, counters) = (seed.seed(), extents.counters());
     let (low, high) = (low.source(), high.source());
@@ -143,7 +148,7 @@ pub fn randint<S: Extents>(seed: impl Seed, extents: S, low: impl SizeOperand, h
 
 /// 32 random bits per element.
 #[track_caller]
-pub fn rand_bits<S: Extents>(seed: impl Seed, extents: S) -> S::Tile<u32> {
+pub fn rand_bits<S: Extents>(seed: impl Seed, extents: S) -> S::Filled<u32> {
     let at = Loc::caller();
     let (seed, counters) = (seed.seed(), extents.counters());
     Val::from_value(trace::with(|t| {
@@ -158,10 +163,10 @@ pub fn rand_bits<S: Extents>(seed: impl Seed, extents: S) -> S::Tile<u32> {
 #[track_caller]
 pub fn dropout<T: Float, S: Extents>(
     seed: impl Seed,
-    x: S::Tile<T>,
+    x: S::Filled<T>,
     p: impl ScalarOperand<f32, Out = Scalar<f32>>,
     extents: S,
-) -> S::Tile<T> {
+) -> S::Filled<T> {
     let at = Loc::caller();
     let uniform = rand(seed, extents).value();
     let (p, x) = (p.operand(), x.value());

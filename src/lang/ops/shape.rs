@@ -10,17 +10,17 @@ use helion_ir::{BinaryOp, Diagnostic, Loc};
 impl<T: Elem, const R: usize> Tile<T, R> {
     /// The tile broadcast to a shape: axes are aligned from the last, and axes of size 1 stretch.
     #[track_caller]
-    pub fn broadcast_to<S: Extents>(self, extents: S) -> S::Tile<T> {
+    pub fn broadcast_to<S: Extents>(self, extents: S) -> S::Filled<T> {
         Val::from_value(trace::op(Op::Broadcast(extents.dims()), &[self.value()]))
     }
     /// The same as `broadcast_to`.
     #[track_caller]
-    pub fn expand<S: Extents>(self, extents: S) -> S::Tile<T> {
+    pub fn expand<S: Extents>(self, extents: S) -> S::Filled<T> {
         self.broadcast_to(extents)
     }
     /// The same elements in row-major order under another shape.
     #[track_caller]
-    pub fn reshape<S: Extents>(self, extents: S) -> S::Tile<T> {
+    pub fn reshape<S: Extents>(self, extents: S) -> S::Filled<T> {
         Val::from_value(trace::op(Op::Reshape(extents.dims()), &[self.value()]))
     }
     /// Reorders axes: axis `i` of the result is axis `axes[i]` of this tile.
@@ -178,7 +178,7 @@ impl<T: Elem> Scalar<T> {
     }
     /// The scalar for every element of a shape.
     #[track_caller]
-    pub fn broadcast_to<S: Extents>(self, extents: S) -> S::Tile<T> {
+    pub fn broadcast_to<S: Extents>(self, extents: S) -> S::Filled<T> {
         Val::from_value(trace::op(Op::Broadcast(extents.dims()), &[self.value()]))
     }
 }
