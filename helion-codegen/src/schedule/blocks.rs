@@ -80,9 +80,9 @@ impl Roles {
             Role { batch: true, .. } => vec![1],
             Role { cols: true, summed: true, .. } => vec![128, 64, 256, 512],
             Role { rows: true, .. } if streaming => vec![64, 32, 128, 192],
-            Role { rows: true, .. } => vec![192, 96, 384, 48],
-            Role { cols: true, .. } => vec![16 * lanes, 8 * lanes, 32 * lanes, 4 * lanes],
-            Role { summed: true, .. } => vec![256, 512, 128, 1024],
+            Role { rows: true, .. } => vec![240, 480, 120, 48],
+            Role { cols: true, .. } => vec![16 * lanes, 32 * lanes, 64 * lanes, 4 * lanes],
+            Role { summed: true, .. } => vec![512, 256, 1024, 128],
             Role { last_axis: true, other_axis: false, .. } if func.tiles[t.index()].grid => {
                 vec![8192, 2048, 32768, 512]
             }
