@@ -233,3 +233,48 @@ fn unknown_slots_are_refused() {
     let e = schedule(&softmax(), &Config::new().block("tq", 4), &target()).unwrap_err();
     assert_eq!(e.message, "kernel `softmax` has no tile variable `tq`; it has tm");
 }
+
+/// Sums, first largest elements and running sums of columns.
+fn columns() -> Verified {
+    let mut b = Builder::new("columns");
+    let (m, n) = (Dim::Symbol(b.symbol("m")), Dim::Symbol(b.symbol("n")));
+    let x = f32_tensor(&mut b, "x", &[m, n], false);
+    let sums = f32_tensor(&mut b, "sums", &[n], true);
+    let places = b.tensor("places", DType::I64, [n].into_iter().collect(), true, Layout::Contiguous, AT);
+    let running = f32_tensor(&mut b, "running", &[m, n], true);
+    let tn = grid(&mut b, "tn", n);
+    b.begin_body();
+    let index = vec![Index::Full, Index::Tile(tn, None)];
+    let v = b.one(Op::Load { tensor: x, index: index.clone() }, &[], AT);
+    for (op, tensor) in [(ReduceOp::Sum, sums), (ReduceOp::ArgMax, places)] {
+        let r = b.one(Op::Reduce { op, axis: 0 }, &[v], AT);
+        let r = b.one(Op::Reshape([Dim::Tile(tn)].into_iter().collect()), &[r], AT);
+        b.push(Op::Store { tensor, index: vec![Index::Tile(tn, None)] }, &[r], AT);
+    }
+    let s = b.one(Op::Scan { op: ReduceOp::Sum, axis: 0, reverse: true }, &[v], AT);
+    b.push(Op::Store { tensor: running, index }, &[s], AT);
+    done(b)
+}
+
+#[test]
+fn reductions_of_columns_are_turned_around() {
+    let reduces = |f: &loops::Function| count(&f.body, &|s| matches!(s, loops::Stmt::Nest(n) if n.reduce > 0));
+    for (m, n) in [(1, 1), (5, 7), (0, 3), (3, 0), (6, 20)] {
+        let x = |i: u64| ((i * 37 % 11) as f64 - 5.0) / 2.0;
+        let places = Arg::Tensor(TensorArg::from_i64s(DType::I64, &[n], vec![-1; n as usize]));
+        let params = vec![tensor(&[m, n], x), tensor(&[n], |_| -1.0), places, tensor(&[m, n], |_| -1.0)];
+        let args = Args { params, symbols: vec![m, n] };
+        for config in ["block.tn=4", "block.tn=8", "block.tn=1"] {
+            let (func, want) = run(&columns(), config, &args);
+            let mut turned = func.clone();
+            helion_codegen::passes::interchange::interchange_reductions(&mut turned, &target());
+            assert_eq!(reduces(&turned), if config == "block.tn=1" { reduces(&func) } else { 0 }, "{turned}");
+            if let Err(e) = loops::verify(&turned) {
+                panic!("{}\n{turned}", helion_ir::diag::render(&e));
+            }
+            let mut got = args.clone();
+            loops::interp::run(&turned, &mut got).unwrap_or_else(|e| panic!("{e}\n{turned}"));
+            assert_eq!(got, want, "{turned}");
+        }
+    }
+}

@@ -18,6 +18,8 @@ struct Role {
     summed: bool,
     last_axis: bool,
     other_axis: bool,
+    /// Last axis of an access that takes another axis whole.
+    beside_full: bool,
 }
 
 /// The roles of all tile variables, and whether the kernel has accesses over whole axes.
@@ -51,9 +53,13 @@ impl Roles {
                 self.mark(b[rank - 1], |r| r.cols = true);
             }
             Op::Load { index, .. } | Op::Store { index, .. } | Op::Atomic { index, .. } => {
+                let full = index.iter().any(|i| matches!(i, Index::Full));
                 for (k, i) in index.iter().enumerate() {
                     match i {
-                        Index::Tile(t, _) if k + 1 == index.len() => self.of[t.index()].last_axis = true,
+                        Index::Tile(t, _) if k + 1 == index.len() => {
+                            self.of[t.index()].last_axis = true;
+                            self.of[t.index()].beside_full |= full;
+                        }
                         Index::Tile(t, _) => self.of[t.index()].other_axis = true,
                         Index::Full => self.full = true,
                         Index::Scalar(_) | Index::Gather(_) => {}
@@ -83,6 +89,8 @@ impl Roles {
             Role { rows: true, .. } => vec![240, 480, 120, 48],
             Role { cols: true, .. } => vec![16 * lanes, 32 * lanes, 64 * lanes, 4 * lanes],
             Role { summed: true, .. } => vec![512, 256, 1024, 128],
+            // Columns: few enough for each thread to get some, enough for whole cache lines.
+            Role { last_axis: true, beside_full: true, .. } => vec![256, 64, 1024],
             Role { last_axis: true, other_axis: false, .. } if func.tiles[t.index()].grid => {
                 vec![8192, 2048, 32768, 512]
             }
