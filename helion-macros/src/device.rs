@@ -27,6 +27,8 @@ pub struct Cx {
     pub implicit: bool,
     /// Names of device values.
     pub lets: Lets,
+    /// Const parameters that are sizes.
+    pub consts: Vec<Ident>,
     /// Everything refused so far.
     pub errors: Option<Error>,
 }
@@ -36,7 +38,15 @@ impl Cx {
     pub fn new(kernel: String) -> Cx {
         let mut scopes = Scopes::default();
         scopes.open();
-        Cx { kernel, scopes, captures: Vec::new(), implicit: false, lets: Lets::default(), errors: None }
+        Cx {
+            kernel,
+            scopes,
+            captures: Vec::new(),
+            implicit: false,
+            lets: Lets::default(),
+            consts: Vec::new(),
+            errors: None,
+        }
     }
     /// Refuses a token.
     pub fn refuse(&mut self, span: Span, message: impl std::fmt::Display) {

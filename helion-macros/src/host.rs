@@ -132,10 +132,13 @@ fn launch(cx: &mut Cx, f: &mut ExprForLoop) -> TokenStream {
     let (l, domain, args, vars) = (own("__launch"), own("__domain"), own("__args"), own("__vars"));
     let takes = captures.iter().map(|c| c.take(&quote!(&mut #l)));
     let idents = captures.iter().map(|c| &c.ident);
+    let consts = &cx.consts;
+    let fix = if consts.is_empty() { quote!() } else { quote!(::helion::__m::fix_sizes(&mut #l, &[#(#consts),*]);) };
     let (iter, pat, kernel, body) = (&f.expr, &f.pat, &cx.kernel, &f.body.stmts);
     quote_spanned! {f.for_token.span=> {
         let #domain = #iter;
         let mut #l = ::helion::__m::begin_launch(#kernel);
+        #fix
         let #domain = ::helion::__m::capture_loop(&mut #l, #names, #domain);
         let #args = (#(#takes,)*);
         ::helion::__m::launch(#l, #domain, #names, #lets, #args, |#vars, #args| {

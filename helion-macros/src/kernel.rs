@@ -53,6 +53,7 @@ pub fn kernel(attribute: TokenStream, input: TokenStream) -> TokenStream {
     check_signature(&mut cx, &f);
     let callable = cx.errors.is_none();
     bind_arguments(&mut cx, &f);
+    cx.consts = shape_test::consts(&f);
     let original = f.clone();
     HostCode(&mut cx).visit_block_mut(&mut f.block);
     let is_method = options.method || f.sig.inputs.iter().any(|a| matches!(a, FnArg::Receiver(_)));

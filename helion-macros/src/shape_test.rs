@@ -53,7 +53,7 @@ pub fn of(f: &ItemFn) -> TokenStream {
 }
 
 /// Const parameters: sizes that arguments may have to match.
-fn consts(f: &ItemFn) -> Vec<Ident> {
+pub fn consts(f: &ItemFn) -> Vec<Ident> {
     let params = f.sig.generics.params.iter();
     params
         .filter_map(|p| match p {

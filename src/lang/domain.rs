@@ -344,6 +344,13 @@ pub fn capture_loop<L: HostLoop>(launch: &mut Launching<'_>, names: &'static [Va
     })
 }
 
+/// Makes sizes that equal a const parameter of the kernel that constant.
+pub fn fix_sizes(launch: &mut Launching<'_>, consts: &[usize]) {
+    for c in consts {
+        launch.fix(*c as u64);
+    }
+}
+
 /// The bounds of a span as values.
 #[track_caller]
 pub(crate) fn bounds(t: &mut Trace, span: Span, at: Loc) -> (helion_ir::tile::ValueId, helion_ir::tile::ValueId) {

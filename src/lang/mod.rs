@@ -59,7 +59,7 @@ pub mod expansion {
     pub use super::carry::{AnyVar, var_new};
     pub use super::compare::{CmpOp, and, cmp, or};
     pub use super::control::{begin_launch, branch, condition, decide, launch, tile_loop, while_loop};
-    pub use super::domain::{VarName, between, capture_loop};
+    pub use super::domain::{VarName, between, capture_loop, fix_sizes};
     pub use super::elem::{bf16, f16};
     pub use super::index::{index, store};
     pub use super::modes::{Outcome, explain, pinned, tune};

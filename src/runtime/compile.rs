@@ -99,7 +99,7 @@ fn declare(state: &State, b: &mut Builder) -> Result<()> {
     for (i, c) in state.captures.iter().enumerate() {
         let (name, at) = (c.name.to_string(), State::at(c));
         let id = match &c.tensor {
-            Some(t) => b.tensor(&name, c.dtype, t.dims().collect(), t.mutable, t.layout, at),
+            Some(t) => b.tensor(&name, c.dtype, t.dims(state.fixed).collect(), t.mutable, t.layout, at),
             None => b.scalar(&name, c.dtype, at),
         };
         if id != ParamId(i as u32) {
@@ -114,7 +114,9 @@ fn declare(state: &State, b: &mut Builder) -> Result<()> {
 fn check_declared(state: &State, f: &Function) -> Result<()> {
     let same = |c: &Capture, p: &Param| match (&c.tensor, &p.kind) {
         (Some(t), ParamKind::Tensor { dtype, dims, mutable, layout }) => {
-            c.dtype == *dtype && dims.iter().copied().eq(t.dims()) && (t.mutable, t.layout) == (*mutable, *layout)
+            c.dtype == *dtype
+                && dims.iter().copied().eq(t.dims(state.fixed))
+                && (t.mutable, t.layout) == (*mutable, *layout)
         }
         (None, ParamKind::Scalar { dtype }) => c.dtype == *dtype,
         (Some(_), ParamKind::Scalar { .. }) | (None, ParamKind::Tensor { .. }) => false,

@@ -6,8 +6,9 @@
 //!
 //! Ids are handed out while capturing, before anything is traced: parameters are numbered in the order
 //! of capture, size symbols in the order in which new values appear. [`Launch::run`] declares exactly
-//! these in the builder before it traces. **Sizes with equal values share a symbol, and a size of 1 is
-//! the constant 1**; both facts are in the key.
+//! these in the builder before it traces. **Sizes with equal values share a symbol, a size of 1 is the
+//! constant 1, and a size equal to a const parameter of the kernel is that constant**; all of this is in
+//! the key.
 
 use super::compile::{self, Compiled};
 use super::extent::{is_contiguous, overlaps, reach};
@@ -63,7 +64,14 @@ pub(super) struct State {
     error: Option<Error>,
     /// Which element of an array is being captured.
     element: Option<u32>,
+    /// Values whose sizes are constants; 1 where unused.
+    pub(super) fixed: Fixed,
 }
+
+/// Sizes that are constants because a const parameter of the kernel has that value.
+pub(super) type Fixed = [u64; MAX_FIXED];
+/// The most const parameters that fix sizes.
+const MAX_FIXED: usize = 4;
 
 /// The name of a capture: a variable, or an element of an array of them.
 #[derive(Clone, Copy)]
@@ -101,10 +109,10 @@ pub(super) struct TensorFacts {
 }
 
 impl TensorFacts {
-    /// The symbol, or constant 1, of each axis.
-    pub(super) fn dims(&self) -> impl Iterator<Item = Dim> {
+    /// The symbol or constant of each axis.
+    pub(super) fn dims(&self, fixed: Fixed) -> impl Iterator<Item = Dim> {
         let sizes = self.sizes;
-        (0..self.rank).map(move |axis| dim_of(sizes >> (8 * axis) & 0xff))
+        (0..self.rank).map(move |axis| dim_of(sizes >> (8 * axis) & 0xff, &fixed))
     }
 }
 
@@ -119,7 +127,7 @@ struct Span {
 /// The most axes a tensor can have.
 pub const MAX_RANK: usize = 8;
 /// The most different sizes one launch can use; a size pattern takes a byte per axis.
-const MAX_SIZES: usize = 254;
+const MAX_SIZES: usize = 254 - MAX_FIXED;
 /// Words of the key that `run` fills in.
 pub(super) const KEY_HEAD: usize = 3;
 
@@ -204,8 +212,21 @@ impl<'t> Launching<'t> {
         let state = self.state();
         let name = Name { base: name, element: state.element };
         let dim = state.dim(name, None, value);
-        state.key.push(tag::SIZE | pattern(dim) << 8);
+        state.key.push(tag::SIZE | pattern(dim, &state.fixed) << 8);
         dim
+    }
+
+    /// Makes every size with this value the constant, for the captures that follow; for const parameters
+    /// of the kernel. Only the first few count.
+    pub fn fix(&mut self, value: u64) {
+        let state = self.state();
+        if value > 1
+            && !state.fixed.contains(&value)
+            && let Some(free) = state.fixed.iter_mut().find(|f| **f == 1)
+        {
+            *free = value;
+            state.key.extend([tag::WORD, value]);
+        }
     }
 
     /// Makes a host value that shapes the trace (a `bool`, the variant of an `Option`, a length, a
@@ -286,6 +307,7 @@ impl State {
         self.spans.clear();
         self.error = None;
         self.element = None;
+        self.fixed = [1; MAX_FIXED];
     }
 
     fn fail(&mut self, error: Error) {
@@ -306,7 +328,7 @@ impl State {
         let layout = layout(v.dims, v.strides);
         let mut sizes = 0u64;
         for (axis, &d) in v.dims.iter().enumerate() {
-            sizes |= pattern(self.dim(name, Some(axis as u32), d as u64)) << (8 * axis);
+            sizes |= pattern(self.dim(name, Some(axis as u32), d as u64), &self.fixed) << (8 * axis);
         }
         let narrow = self.span(name, &v, layout);
         let facts = u64::from(v.mutable) | u64::from(narrow) << 1 | (layout as u64) << 2 | (R as u64) << 4;
@@ -316,14 +338,14 @@ impl State {
         self.words.push(v.ptr as u64);
         self.words.extend(v.dims.iter().map(|&d| d as u64));
         self.words.extend(v.strides.iter().map(|&s| s as u64));
-        std::array::from_fn(|axis| dim_of(sizes >> (8 * axis) & 0xff))
+        std::array::from_fn(|axis| dim_of(sizes >> (8 * axis) & 0xff, &self.fixed))
     }
 
     /// The symbol of a size: the first one with this value.
     #[inline]
     fn dim(&mut self, name: Name, axis: Option<u32>, value: u64) -> Dim {
-        if value == 1 {
-            return Dim::Const(1);
+        if value == 1 || self.fixed.contains(&value) {
+            return Dim::Const(value);
         }
         if let Some(i) = self.sizes.iter().position(|&v| v == value) {
             return Dim::Symbol(SymbolId(i as u32));
@@ -427,19 +449,25 @@ fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Bu
     execute(state, &compile::compile(&traced, pinned.as_deref())?, threads)
 }
 
-/// A size in a key: 0 for the constant 1, else one more than the symbol.
+/// A size in a key: 0 for the constant 1, one more than the symbol, or counted from 255 down for the
+/// fixed constants.
 #[inline]
-fn pattern(dim: Dim) -> u64 {
+fn pattern(dim: Dim, fixed: &Fixed) -> u64 {
     match dim {
         Dim::Symbol(s) => u64::from(s.0) + 1,
-        Dim::Const(_) | Dim::Tile(_) | Dim::Expr(_) => 0,
+        Dim::Const(1) | Dim::Tile(_) | Dim::Expr(_) => 0,
+        Dim::Const(value) => fixed.iter().position(|f| *f == value).map_or(0, |i| 255 - i as u64),
     }
 }
 
 /// The size of a byte in a key.
 #[inline]
-fn dim_of(pattern: u64) -> Dim {
-    if pattern == 0 { Dim::Const(1) } else { Dim::Symbol(SymbolId(pattern as u32 - 1)) }
+fn dim_of(pattern: u64, fixed: &Fixed) -> Dim {
+    match (pattern, fixed.get(255 - pattern as usize)) {
+        (0, _) => Dim::Const(1),
+        (_, Some(value)) => Dim::Const(*value),
+        (_, None) => Dim::Symbol(SymbolId(pattern as u32 - 1)),
+    }
 }
 
 /// What compiled code may rely on. Strides of axes of size 1 do not matter.
