@@ -52,7 +52,8 @@ pub fn layer_norm(
     bias: &Tensor<f32, 1>,
     eps: f32,
 ) -> Result<Tensor<f32, 2>> {
-    let [m, _n] = x.dims();
+    let ([m, n], [k], [l]) = (x.dims(), scale.dims(), bias.dims());
+    ensure!(k == n && l == n, "{k} scales and {l} biases for {n} columns");
     let mut out = x.empty_like();
     for tm in tile(m) {
         let row = x[(tm, ..)];
@@ -66,7 +67,8 @@ pub fn layer_norm(
 /// RMS normalisation of rows.
 #[kernel]
 pub fn rms_norm(x: &Tensor<f32, 2>, scale: &Tensor<f32, 1>, eps: f32) -> Result<Tensor<f32, 2>> {
-    let [m, _n] = x.dims();
+    let ([m, n], [k]) = (x.dims(), scale.dims());
+    ensure!(k == n, "{k} scales for {n} columns");
     let mut out = x.empty_like();
     for tm in tile(m) {
         let row = x[(tm, ..)];
