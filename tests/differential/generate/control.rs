@@ -1,9 +1,10 @@
 //! Loops and branches.
 
 use helion_ir::dtype::Literal;
-use helion_ir::tile::{Dim, Op, ReduceOp, Type, ValueId};
+use helion_ir::tile::{Dim, Index, Op, ReduceOp, Type, ValueId};
 use helion_ir::{BinaryOp, DType, Loc};
 
+use super::data::{self, Kind};
 use super::{Gen, Tile, Val, broadcast};
 use crate::num::{self, Num};
 
@@ -95,6 +96,74 @@ impl Gen<'_> {
         let results = self.b.push_with_regions(Op::For { tiles: ids }, &init, vec![region], AT);
         for (r, n) in results.into_iter().zip(nums) {
             self.put(r, n);
+        }
+        Some(())
+    }
+
+    /// An axis of a matrix: a block of an open variable or a whole axis.
+    fn matrix_axis(&mut self, except: Option<Dim>) -> (Index, Dim, Dim) {
+        let open: Vec<_> = self.open.iter().copied().filter(|t| Some(Dim::Tile(*t)) != except).collect();
+        if !open.is_empty() && !self.c.chance(30) {
+            let t = *self.c.pick(&open);
+            let kept = self.b.function().normal_dim(Dim::Tile(t));
+            return (Index::Tile(t, None), self.size_dim(t), kept);
+        }
+        let dim = self.plain_dim().0;
+        (Index::Full, dim, dim)
+    }
+
+    /// A matrix product as kernels write it: blocks of operands, either possibly transposed, accumulated over a loop.
+    pub(super) fn matmul(&mut self) -> Option<()> {
+        if self.depth >= 2 {
+            return None;
+        }
+        let row = self.matrix_axis(None);
+        let column = self.matrix_axis(Some(row.2));
+        let types = [DType::F32, DType::F32, DType::F16, DType::BF16, DType::F64, DType::I8, DType::I32, DType::U8];
+        let d = *self.c.pick(&types);
+        let acc = match d {
+            DType::F64 => DType::F64,
+            d if d.is_int() => DType::I32,
+            _ => DType::F32,
+        };
+        let kind = *self.c.pick(&[Kind::Whole, Kind::Tame]);
+        let (over, k) = self.plain_dim();
+        let block = self.block_for(k);
+        let shape: Vec<Dim> = vec![row.2, column.2];
+        let n = num::dot(d, acc, k, data::bound(d, kind), data::bound(d, kind))?;
+        if !self.affordable(&shape, k + 2) {
+            return None;
+        }
+        let zero = self.constant(Literal::from_i64(acc, 0));
+        let init = self.one(Op::Broadcast(shape.into_iter().collect()), &[zero.id]);
+        let (begin, end) = (self.int(0), self.one(Op::Extent(over), &[]));
+        let name = format!("t{}", self.tiles.len());
+        let t = self.b.loop_tile(&name, begin, end, false, AT);
+        self.config = std::mem::take(&mut self.config).block(&name, block);
+        self.tiles.push(Tile { id: t, over: Some(over), size: k, block, grid: false });
+        let ty = self.b.ty(init).clone();
+        let p = self.b.open_region(&[ty], AT);
+        let mut operands = Vec::new();
+        for (first, second) in [(row, (Index::Tile(t, None), over)), ((Index::Tile(t, None), over, over), (column.0, column.1))] {
+            let turned = self.c.chance(30);
+            let mut axes = [(first.0, first.1), second];
+            if turned {
+                axes.reverse();
+            }
+            let tensor = self.tensor(d, axes.iter().map(|a| a.1).collect(), kind, false);
+            let mut v = self.one(Op::Load { tensor, index: axes.iter().map(|a| a.0).collect() }, &[]);
+            if turned {
+                v = self.one(Op::Permute(vec![1, 0]), &[v]);
+            }
+            operands.push(v);
+        }
+        let product = self.one(Op::Dot { acc }, &operands);
+        let sum = self.one(Op::Binary(BinaryOp::Add), &[p[0], product]);
+        let region = self.b.close_region(&[sum]);
+        let results = self.b.push_with_regions(Op::For { tiles: vec![t] }, &[init], vec![region], AT);
+        self.depends_on_blocks |= !n.is_exact();
+        for r in results {
+            self.put(r, Num { abs: 2.0 * n.abs, ..n });
         }
         Some(())
     }

@@ -34,7 +34,7 @@ impl Gen<'_> {
     }
 
     /// A new parameter.
-    fn tensor(&mut self, d: DType, dims: Shape, kind: Kind, written: bool) -> ParamId {
+    pub(super) fn tensor(&mut self, d: DType, dims: Shape, kind: Kind, written: bool) -> ParamId {
         let extents: Vec<u64> = dims.iter().map(|d| self.extent(*d)).collect();
         let (arg, layout) = self.contents(d, &extents, kind, written);
         // A stronger layout may be declared weaker.
@@ -172,7 +172,7 @@ impl Gen<'_> {
     }
 
     /// An axis long enough for all indices of a tile variable.
-    fn size_dim(&self, t: TileId) -> Dim {
+    pub(super) fn size_dim(&self, t: TileId) -> Dim {
         let t = &self.tiles[t.index()];
         t.over.unwrap_or(Dim::Const(t.size))
     }
