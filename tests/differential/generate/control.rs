@@ -144,7 +144,9 @@ impl Gen<'_> {
         let ty = self.b.ty(init).clone();
         let p = self.b.open_region(&[ty], AT);
         let mut operands = Vec::new();
-        for (first, second) in [(row, (Index::Tile(t, None), over)), ((Index::Tile(t, None), over, over), (column.0, column.1))] {
+        for (first, second) in
+            [(row, (Index::Tile(t, None), over)), ((Index::Tile(t, None), over, over), (column.0, column.1))]
+        {
             let turned = self.c.chance(30);
             let mut axes = [(first.0, first.1), second];
             if turned {
