@@ -160,7 +160,7 @@ fn main() {
         Isa::ALL.into_iter().filter(|i| i.available() && std::env::args().nth(1).is_none_or(|a| a == i.to_string()))
     {
         for effort in [Effort::Quick, Effort::Full] {
-            let options = CpuOptions { isa: Some(isa), vectorise: true, effort };
+            let options = CpuOptions { isa: Some(isa), effort, ..CpuOptions::default() };
             println!("{isa}, {effort:?}");
             let k = kernel(SOFTMAX, &options);
             for (m, n) in [(64usize, 1024usize), (4096, 4096)] {

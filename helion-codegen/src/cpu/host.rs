@@ -1,6 +1,7 @@
 //! Facts about this machine, for the scheduler.
 
 use helion_ir::target::Target;
+use std::sync::OnceLock;
 
 /// What the scheduler needs to know of this machine. Cache sizes come from the system, with common sizes
 /// where it does not say.
@@ -32,8 +33,13 @@ fn vector_unit() -> (&'static str, u32, u32) {
     (std::env::consts::ARCH, 16, 32)
 }
 
-/// Data caches of level 1, 2 and 3.
-fn caches() -> [u64; 3] {
+/// Bytes of the data caches of level 1, 2 and 3.
+pub(super) fn caches() -> [u64; 3] {
+    static CACHES: OnceLock<[u64; 3]> = OnceLock::new();
+    *CACHES.get_or_init(read_caches)
+}
+
+fn read_caches() -> [u64; 3] {
     let mut sizes = [32 << 10, 1 << 20, 16 << 20];
     for index in 0..8 {
         let read = |what: &str| {

@@ -36,11 +36,24 @@ pub struct CpuOptions {
     pub vectorise: bool,
     /// How much work Cranelift puts into the kernel.
     pub effort: Effort,
+    /// Tensors of more bytes than this, which a kernel writes and never reads, are written around the caches
+    /// where vector programs can.
+    pub stream_bytes: u64,
+    /// How far ahead memory is prefetched at most: what one program instance reads twice, its successor
+    /// soon reads too.
+    pub prefetch_bytes: u64,
 }
 
 impl Default for CpuOptions {
     fn default() -> Self {
-        CpuOptions { isa: None, vectorise: true, effort: Effort::default() }
+        let [_, l2, l3] = host::caches();
+        CpuOptions {
+            isa: None,
+            vectorise: true,
+            effort: Effort::default(),
+            stream_bytes: l3 / 2,
+            prefetch_bytes: l2 / 2,
+        }
     }
 }
 

@@ -11,10 +11,12 @@ use helion_ir::tile::Dim;
 
 /// Every way to compile that this machine can run.
 fn ways() -> Vec<CpuOptions> {
-    let scalar = |effort| CpuOptions { isa: None, vectorise: false, effort };
+    let base = CpuOptions { effort: Effort::Full, ..CpuOptions::default() };
+    let scalar = |effort| CpuOptions { vectorise: false, effort, ..base.clone() };
     let mut ways = vec![scalar(Effort::Quick), scalar(Effort::Full)];
     for isa in vector::Isa::ALL.into_iter().filter(|i| i.available()) {
-        ways.push(CpuOptions { isa: Some(isa), vectorise: true, effort: Effort::Full });
+        ways.push(CpuOptions { isa: Some(isa), ..base.clone() });
+        ways.push(CpuOptions { isa: Some(isa), stream_bytes: 0, ..base.clone() });
     }
     ways
 }

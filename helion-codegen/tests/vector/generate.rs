@@ -14,6 +14,8 @@ pub struct Buffer {
     /// Exactly `n` elements, walked by vectors.
     pub unit: bool,
     pub rows: u32,
+    /// Whether stores may go around the caches, so that rows must be aligned.
+    pub aligned: bool,
 }
 
 pub struct Case {
@@ -126,6 +128,11 @@ impl Maker<'_> {
             self.b.load(addr, buffer.dtype)
         };
         self.pool.push((v, true));
+        if self.r.chance(10) {
+            // Nothing need be there.
+            let addr = if self.elements { addr.row(1 << 20, self.stride) } else { addr };
+            self.b.prefetch(addr, buffer.dtype);
+        }
     }
 
     fn store(&mut self) {
@@ -139,7 +146,7 @@ impl Maker<'_> {
                 let mask = self.get(Ty::Mask).0;
                 self.b.store_masked(mask, addr, buffer.dtype, v);
             }
-            2 => self.b.store_stream(addr, buffer.dtype, v),
+            2 if buffer.aligned => self.b.store_stream(addr, buffer.dtype, v),
             _ => self.b.store(addr, buffer.dtype, v),
         }
         // Memory now may hold a NaN of undetermined bits: nobody may look at its bits any more.
@@ -335,13 +342,14 @@ pub fn make(seed: u64) -> Case {
         let ty = r.pick(tys);
         let dtype = r.pick(dtypes(ty));
         let rows = if r.chance(20) { 3 } else { 1 };
-        buffers.push(Buffer { slot: b.pointer(), dtype, unit: elements && (at == 0 || r.chance(80)), rows });
+        let (unit, aligned) = (elements && (at == 0 || r.chance(80)), r.chance(30));
+        buffers.push(Buffer { slot: b.pointer(), dtype, unit, rows, aligned });
     }
     if !elements {
         // Something to store to: walked by vectors, far from the end.
         let ty = r.pick(tys);
         let dtype = r.pick(dtypes(ty));
-        buffers.push(Buffer { slot: b.pointer(), dtype, unit: true, rows: 1 });
+        buffers.push(Buffer { slot: b.pointer(), dtype, unit: true, rows: 1, aligned: r.chance(50) });
     }
     let scalars: Vec<(SlotId, Ty)> = (0..r.below(4)).map(|_| r.pick(tys)).map(|ty| (b.scalar(ty), ty)).collect();
     let mut pool: Vec<(V, bool)> = Vec::new();

@@ -73,7 +73,8 @@ impl World {
         let mut r = Random(seed | 1);
         let mut slots = vec![0; case.program.slots.len()];
         // Rows lie side by side, one element of the widest type apart from each other.
-        let row = (n * 8).next_multiple_of(8);
+        let aligned = case.buffers.iter().any(|b| b.aligned);
+        let row = (n * 8).next_multiple_of(if aligned { 64 } else { 8 });
         slots[case.stride.0 as usize] = row as u64;
         for (buffer, memory) in case.buffers.iter().zip(&mut self.memory) {
             fill(memory.all(), buffer.dtype, &mut r);
@@ -94,7 +95,7 @@ impl World {
 fn place(case: &Case, buffer: &Buffer, memory: &Guarded, n: usize, row: usize, at_end: bool) -> *mut u8 {
     if buffer.unit && case.program.trip == Trip::Elements {
         let used = n * buffer.dtype.size() + row * (buffer.rows as usize - 1);
-        memory.place(used, at_end)
+        memory.place(if buffer.aligned { used.next_multiple_of(64) } else { used }, at_end)
     } else {
         memory.place(PAGES, false)
     }

@@ -126,6 +126,20 @@ impl Lower<'_> {
         self.b.ins().jump(to, &args);
     }
 
+    /// Runs `body(true)` where a condition holds, else `body(false)`.
+    pub(super) fn either(&mut self, cond: ir::Value, mut body: impl FnMut(&mut Self, bool)) {
+        let (yes, no, merge) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(cond, yes, &[], no, &[]);
+        for (block, which) in [(yes, true), (no, false)] {
+            self.b.seal_block(block);
+            self.b.switch_to_block(block);
+            body(self, which);
+            self.b.ins().jump(merge, &[]);
+        }
+        self.b.seal_block(merge);
+        self.b.switch_to_block(merge);
+    }
+
     /// Runs `yes` where a condition holds and gives its value, else `no`.
     pub(super) fn guarded(
         &mut self,

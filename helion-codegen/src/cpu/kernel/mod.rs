@@ -26,11 +26,12 @@ use super::runtime::Runtime;
 use super::{CpuOptions, Error};
 use crate::cpu::programs::Programs;
 use crate::cpu::vectorise::Facts;
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, MemFlagsData, Signature, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use helion_ir::dtype::DType;
-use helion_ir::loops::{self, ParamKind, Val};
+use helion_ir::loops::{self, ParamId, ParamKind, Val};
 use helion_ir::tile::{Dim, Layout};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -90,6 +91,8 @@ pub(super) struct Lower<'a> {
     facts: Rc<Facts<'a>>,
     /// Scratch beyond the buffers, for packed panels: its address.
     spare: Option<ir::Value>,
+    /// Whether a tensor is so large that stores to it go around the caches; and whether a program asked.
+    large: Vec<(Option<ir::Value>, bool)>,
 }
 
 thread_local! {
@@ -152,6 +155,7 @@ pub(super) fn lower(f: &loops::Function, options: &CpuOptions, conv: CallConv) -
             conv,
             facts: Rc::new(Facts::new(f)),
             spare: None,
+            large: vec![(None, false); f.params.len()],
         };
         lower.function(entry)?;
         let Lower { b, programs, labels, .. } = lower;
@@ -185,8 +189,10 @@ impl Lower<'_> {
         self.b.ins().return_(&[]);
         self.b.switch_to_block(run);
         self.load_tensors()?;
+        self.find_large_tensors();
         self.place_buffers(scratch, &sizes)?;
         self.grid_loop(first, last, &counts)?;
+        self.fence()?;
         self.b.ins().return_(&[]);
         Ok(())
     }
@@ -237,6 +243,43 @@ impl Lower<'_> {
             strides.reverse();
             self.tensors[i] = Some(Tensor { base, strides, dtype: *dtype });
         }
+        Ok(())
+    }
+
+    /// Compares the bytes of each tensor that may be written around the caches with the limit.
+    fn find_large_tensors(&mut self) {
+        let source = self.source;
+        for (i, p) in source.params.iter().enumerate() {
+            let ParamKind::Tensor { dtype, dims, mutable: true, .. } = &p.kind else { continue };
+            let mut bytes = self.iconst(types::I64, dtype.size() as i64);
+            for d in 0..dims.len() {
+                let extent = self.word(self.words[i] + 1 + d);
+                bytes = self.b.ins().imul(bytes, extent);
+            }
+            let limit = self.iconst(types::I64, self.options.stream_bytes.min(i64::MAX as u64) as i64);
+            self.large[i].0 = Some(self.b.ins().icmp(IntCC::UnsignedGreaterThan, bytes, limit));
+        }
+    }
+
+    /// Whether stores to a tensor go around the caches, for a program that can do so.
+    fn large_tensor(&mut self, p: ParamId) -> Result<ir::Value, Error> {
+        match self.large.get_mut(p.index()) {
+            Some((Some(large), asked)) => {
+                *asked = true;
+                Ok(*large)
+            }
+            Some((None, _)) | None => Err(Error::Malformed(format!("parameter {} is not a mutable tensor", p.0))),
+        }
+    }
+
+    /// Stores that went around the caches are in memory before the caller tells another thread.
+    fn fence(&mut self) -> Result<(), Error> {
+        let asked: Vec<ir::Value> = self.large.iter().filter(|l| l.1).filter_map(|l| l.0).collect();
+        let Some(any) = asked.into_iter().reduce(|a, b| self.b.ins().bor(a, b)) else { return Ok(()) };
+        self.guarded(any, None, |s| {
+            s.b.ins().fence();
+            Ok(None)
+        })?;
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use super::Lower;
 use crate::cpu::Error;
 use crate::cpu::vector::Isa;
 use crate::cpu::vector::ir::Ty;
-use crate::cpu::vectorise::{Carried, Source, VectorNest, candidates};
+use crate::cpu::vectorise::{Carried, Source, Streaming, VectorNest, candidates};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, BlockArg, InstBuilder, StackSlotData, StackSlotKind, types};
 use helion_ir::dtype::{DType, Literal};
@@ -18,6 +18,9 @@ struct Call<'a> {
     form: &'a VectorNest,
     program: u32,
     block: ir::StackSlot,
+    /// The program whose stores go around the caches, when to use it, and what it needs.
+    stream: Option<(u32, ir::Value, Streaming)>,
+    isa: Isa,
 }
 
 impl Lower<'_> {
@@ -28,15 +31,36 @@ impl Lower<'_> {
         }
         let isa = self.options.isa.unwrap_or_else(Isa::best);
         let facts = self.facts.clone();
-        for form in candidates(&facts, nest) {
+        for mut form in candidates(&facts, nest) {
+            form.prefetch(&facts, nest);
             let Some(program) = self.programs.vector(&form.program, isa) else { continue };
+            let stream = self.stream(form.streaming(&facts), isa)?;
             let bytes = (form.slots.len().max(1) * 8) as u32;
             let block = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 3));
-            let call = Call { nest, form: &form, program, block };
+            let call = Call { nest, form: &form, program, block, stream, isa };
             self.vector_axis(&call, 0)?;
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Compiles a program that goes around the caches, where the machine can do that.
+    fn stream(
+        &mut self,
+        form: Option<Streaming>,
+        isa: Isa,
+    ) -> Result<Option<(u32, ir::Value, Streaming)>, Error> {
+        let Some(form) = form.filter(|_| isa != Isa::Clif128) else { return Ok(None) };
+        let Some(program) = self.programs.vector(&form.program, isa) else { return Ok(None) };
+        let mut large = None;
+        for p in &form.tensors {
+            let this = self.large_tensor(*p)?;
+            large = Some(match large {
+                Some(all) => self.b.ins().band(all, this),
+                None => this,
+            });
+        }
+        Ok(large.map(|large| (program, large, form)))
     }
 
     /// Parallel axes from `depth` on, except the program's.
@@ -154,21 +178,57 @@ impl Lower<'_> {
 
     /// Fills the argument block, calls, and combines the results.
     fn vector_call(&mut self, call: &Call<'_>, n: ir::Value, carried: &[ir::Value]) -> Result<Vec<ir::Value>, Error> {
+        let mut streamed = None;
         for (i, source) in call.form.slots.iter().enumerate() {
-            if let Some(word) = self.slot_word(source)? {
-                self.b.ins().stack_store(types::I64, word, call.block, (i * 8) as i32);
+            let Some(word) = self.slot_word(call, source, n)? else { continue };
+            self.b.ins().stack_store(types::I64, word, call.block, (i * 8) as i32);
+            if call.stream.as_ref().is_some_and(|(_, _, s)| s.pointers.contains(&i)) {
+                streamed = Some(match streamed {
+                    Some(bits) => self.b.ins().bor(bits, word),
+                    None => word,
+                });
             }
         }
-        let f = self.program_ref(call.program);
-        let block = self.b.ins().stack_addr(types::I64, call.block, 0);
-        self.b.ins().call(f, &[block, n]);
+        match (&call.stream, streamed) {
+            (Some((program, large, _)), Some(bits)) => {
+                let low = self.iconst(types::I64, call.isa.vector_bytes() as i64 - 1);
+                let low = self.b.ins().band(bits, low);
+                let zero = self.iconst(types::I64, 0);
+                let aligned = self.b.ins().icmp(IntCC::Equal, low, zero);
+                let around = self.b.ins().band(aligned, *large);
+                self.either(around, |s, yes| s.call_program(if yes { *program } else { call.program }, call.block, n));
+            }
+            (_, _) => self.call_program(call.program, call.block, n),
+        }
         let list = call.nest.carries.iter().zip(&call.form.carries).zip(carried);
         list.map(|((c, how), before)| self.combine(call, c, how, *before)).collect()
     }
 
-    fn slot_word(&mut self, source: &Source) -> Result<Option<ir::Value>, Error> {
+    fn call_program(&mut self, program: u32, block: ir::StackSlot, n: ir::Value) {
+        let f = self.program_ref(program);
+        let block = self.b.ins().stack_addr(types::I64, block, 0);
+        self.b.ins().call(f, &[block, n]);
+    }
+
+    /// Bytes that the nest covers of a tensor, for prefetching; zero when they are too many.
+    fn ahead(&mut self, call: &Call<'_>, n: ir::Value, size: usize) -> Result<ir::Value, Error> {
+        let mut bytes = self.mul_const(n, size as i64);
+        for (i, axis) in call.nest.axes.iter().enumerate() {
+            if i != call.form.axis {
+                let extent = self.value(axis.extent)?;
+                bytes = self.b.ins().imul(bytes, extent);
+            }
+        }
+        let most = self.iconst(types::I64, self.options.prefetch_bytes.min(1 << 40) as i64);
+        let zero = self.iconst(types::I64, 0);
+        let near = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, bytes, most);
+        Ok(self.b.ins().select(near, bytes, zero))
+    }
+
+    fn slot_word(&mut self, call: &Call<'_>, source: &Source, n: ir::Value) -> Result<Option<ir::Value>, Error> {
         Ok(Some(match source {
             Source::Result => return Ok(None),
+            Source::Ahead(size) => self.ahead(call, n, *size)?,
             Source::Address(mem, index) => self.element_address(*mem, index)?,
             Source::Value(v, ty) => self.lane_word(*v, *ty)?,
             Source::Limit(a, b) => {

@@ -206,7 +206,9 @@ pub enum Op {
     ReduceTo(Fold, SlotId),
     /// `→ mask`. The lanes of this step that exist: all of them, except in the last partial step.
     Tail,
-    /// `[v] →`. Like [`Op::Store`], but the data will not be read soon: it may go around the caches.
+    /// `[v] →`. Like [`Op::Store`], but the data will not be read soon: it may go around the caches. The
+    /// caller guarantees that the pointer (with its row) is aligned to the bytes of a register, and puts a
+    /// fence between the call and anything that tells another thread about the data.
     StoreStream(Addr, DType),
     /// `→`. The cache line at the address will be read soon. Never faults, may do nothing.
     Prefetch(Addr, DType),

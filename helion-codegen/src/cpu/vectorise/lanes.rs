@@ -147,7 +147,7 @@ impl<'a> Emitter<'a> {
                     wanted.insert(*v);
                 }
                 Source::Limit(a, b) => wanted.extend([*a, *b]),
-                Source::Result => {}
+                Source::Ahead(_) | Source::Result => {}
             }
         }
         wanted.extend(self.narrow.iter().map(|(v, _)| *v));
@@ -174,7 +174,7 @@ impl<'a> Emitter<'a> {
             Source::Address(..) => self.b.pointer(),
             Source::Value(_, ty) => self.b.scalar(*ty),
             Source::Limit(..) => self.b.scalar(Ty::I32),
-            Source::Result => return SlotId(u32::MAX),
+            Source::Ahead(_) | Source::Result => return SlotId(u32::MAX),
         };
         self.slots.push(source);
         id

@@ -11,14 +11,17 @@
 
 mod convert;
 mod lanes;
+mod memory;
 mod reduce;
+
+pub(super) use memory::Streaming;
 
 use super::vector::ir::{Program, Ty};
 use helion_ir::dtype::{DType, Literal};
-use helion_ir::loops::{Args, Function, Inst, Mem, Nest, Op, ParamKind, ReduceOp, Stmt, Val};
+use helion_ir::loops::{Args, Function, Inst, Mem, Nest, Op, ParamId, ParamKind, ReduceOp, Stmt, Val};
 use helion_ir::tile::{Dim, Layout};
 use helion_ir::{BinaryOp, UnaryOp};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A program for one axis of a nest.
 #[derive(Debug)]
@@ -48,6 +51,9 @@ pub(super) enum Source {
     Value(Val, Ty),
     /// `a - b`, clamped to `-1 ..= i32::MAX`.
     Limit(Val, Val),
+    /// Bytes from the elements of this size that a nest covers to those that it covers in the next program
+    /// instance, if they lie side by side.
+    Ahead(usize),
     /// Nothing: the program writes it.
     Result,
 }
@@ -77,6 +83,10 @@ pub(super) struct Facts<'a> {
     f: &'a Function,
     /// Constants anywhere in the function.
     consts: HashMap<Val, Literal>,
+    /// Tensors that something loads.
+    loaded: HashSet<ParamId>,
+    /// Nests that are the last ones of a program instance to load tensors which others load before.
+    last: Vec<(&'a Nest, Vec<ParamId>)>,
 }
 
 impl<'a> Facts<'a> {
@@ -85,7 +95,7 @@ impl<'a> Facts<'a> {
         let mut consts = HashMap::new();
         note_consts(&f.header, &mut consts);
         note_stmts(&f.body, &mut consts);
-        Facts { f, consts }
+        Facts { f, consts, loaded: memory::loaded(f), last: memory::last_loads(&f.body) }
     }
 
     fn integer(&self, v: Val) -> Option<i64> {

@@ -368,6 +368,12 @@ impl<'a> Emitter<'a> {
                     (false, true) => self.splat_masked2(to, m, d, mask, temps),
                 }
             }
+            Op::StoreStream(addr, d) if d.size() >= 4 => {
+                // One instruction for all types: no arithmetic follows that would care.
+                let (m, code) = (self.address(&addr, d), self.asm.code(&codes::STREAM, self.width(ty)));
+                let v = self.reg(args[0], ty);
+                self.asm.store(code, m, v);
+            }
             Op::Store(addr, d) | Op::StoreStream(addr, d) => {
                 let m = self.address(&addr, d);
                 let v = self.reg(args[0], ty);
@@ -382,6 +388,8 @@ impl<'a> Emitter<'a> {
                     self.store_masked2(m, d, v, mask, temps);
                 }
             }
+            // One per cache line, where vectors are shorter.
+            Op::Prefetch(addr, d) if (addr.vectors as usize * self.lanes() * d.size()) % 64 != 0 => {}
             Op::Prefetch(addr, d) => {
                 let m = self.address(&addr, d);
                 self.asm.op1m(Code::Prefetcht0_m8, m);
