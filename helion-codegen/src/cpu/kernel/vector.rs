@@ -45,11 +45,7 @@ impl Lower<'_> {
     }
 
     /// Compiles a program that goes around the caches, where the machine can do that.
-    fn stream(
-        &mut self,
-        form: Option<Streaming>,
-        isa: Isa,
-    ) -> Result<Option<(u32, ir::Value, Streaming)>, Error> {
+    fn stream(&mut self, form: Option<Streaming>, isa: Isa) -> Result<Option<(u32, ir::Value, Streaming)>, Error> {
         let Some(form) = form.filter(|_| isa != Isa::Clif128) else { return Ok(None) };
         let Some(program) = self.programs.vector(&form.program, isa) else { return Ok(None) };
         let mut large = None;

@@ -109,7 +109,8 @@ impl VectorNest {
         for inst in std::mem::take(&mut self.program.body) {
             let fetched = match inst.op {
                 VectorOp::Load(addr, d) if addr.walk == Walk::Unit => {
-                    let reread = self.tensor(addr.pointer).is_some_and(|p| tensors.contains(&p) && facts.is_contiguous(p));
+                    let reread =
+                        self.tensor(addr.pointer).is_some_and(|p| tensors.contains(&p) && facts.is_contiguous(p));
                     reread.then_some((addr, d))
                 }
                 _ => None,
