@@ -1,6 +1,8 @@
 //! Speed of vector programs on this machine: matrix micro-kernels in the first-level cache, a fused chain
 //! of exponentials, and code generation. Run with `--release`; `-- asm` prints the code as well.
 
+#![allow(clippy::excessive_precision, reason = "coefficients are written as the fit printed them")]
+
 use std::hint::black_box;
 
 use helion_codegen::cpu::memory::CodeArena;

@@ -5,7 +5,7 @@
 //! cannot enter silently, because a closure that captures it is no `fn`.
 
 use crate::device::Cx;
-use crate::names::{self, Lets};
+use crate::names;
 use crate::refuse;
 use crate::scope::{Bind, Host, is_domain};
 use proc_macro2::{Ident, Span, TokenStream};
@@ -126,7 +126,7 @@ fn launch(cx: &mut Cx, f: &mut ExprForLoop) -> TokenStream {
     cx.visit_block_mut(&mut f.body);
     cx.scopes.close();
     let captures = std::mem::replace(&mut cx.captures, outer);
-    let lets = std::mem::replace(&mut cx.lets, Lets::default()).table();
+    let lets = std::mem::take(&mut cx.lets).table();
 
     let own = |name: &str| Ident::new(name, Span::mixed_site());
     let (l, domain, args, vars) = (own("__launch"), own("__domain"), own("__args"), own("__vars"));

@@ -158,6 +158,7 @@ mutable_values! { usize isize bool i8 i16 i32 i64 u8 u16 u32 u64 f16 bf16 f32 f6
 impl<M, C: Capture<M>> Capture<(M,)> for Option<C> {
     type Device = Option<C::Device>;
     #[track_caller]
+    #[allow(clippy::manual_map, reason = "in a closure the caller's position would be lost")]
     fn capture<'t>(&'t self, launch: &mut Launching<'t>, name: Name) -> Self::Device {
         launch.key(u64::from(self.is_some()));
         match self {
@@ -170,6 +171,7 @@ impl<M, C: Capture<M>> Capture<(M,)> for Option<C> {
 impl<M, C: CaptureMut<M>> CaptureMut<(M,)> for Option<C> {
     type Device = Option<C::Device>;
     #[track_caller]
+    #[allow(clippy::manual_map, reason = "in a closure the caller's position would be lost")]
     fn capture_mut<'t>(&'t mut self, launch: &mut Launching<'t>, name: Name) -> Self::Device {
         launch.key(u64::from(self.is_some()));
         match self {

@@ -108,12 +108,14 @@ impl<C: IntoCarry, const N: usize> IntoCarry for [C; N] {
 
 macro_rules! tuples {
     ($($($t:ident $i:tt),*;)*) => {$(
+        #[allow(clippy::unused_unit, reason = "the empty tuple is one of the tuples")]
         impl<$($t: Carry),*> Carry for ($($t,)*) {
             #[track_caller]
             fn ids(&self, _out: &mut Ids) { $(self.$i.ids(_out);)* }
             fn rebuild(&self, _ids: &mut dyn Iterator<Item = ValueId>) -> Self { ($(self.$i.rebuild(_ids),)*) }
         }
         #[diagnostic::do_not_recommend]
+        #[allow(clippy::unused_unit, reason = "the empty tuple is one of the tuples")]
         impl<$($t: IntoCarry),*> IntoCarry for ($($t,)*) {
             type V = ($($t::V,)*);
             #[track_caller]

@@ -247,7 +247,7 @@ where
 {
     #[track_caller]
     fn stored(self) -> ValueId {
-        literal::<V::Elem>(Literal::from_f64(<V::Elem as super::elem::Elem>::DTYPE, self))
+        literal(Literal::from_f64(<V::Elem as super::elem::Elem>::DTYPE, self))
     }
 }
 #[diagnostic::do_not_recommend]
@@ -257,14 +257,14 @@ where
 {
     #[track_caller]
     fn stored(self) -> ValueId {
-        literal::<V::Elem>(Literal::from_i64(<V::Elem as super::elem::Elem>::DTYPE, self))
+        literal(Literal::from_i64(<V::Elem as super::elem::Elem>::DTYPE, self))
     }
 }
 #[diagnostic::do_not_recommend]
 impl<V: Val<Elem = bool>> Stored<V> for bool {
     #[track_caller]
     fn stored(self) -> ValueId {
-        literal::<bool>(Literal::from_i64(bool::DTYPE, i64::from(self)))
+        literal(Literal::from_i64(bool::DTYPE, i64::from(self)))
     }
 }
 

@@ -56,9 +56,9 @@ pub trait SizeOperand: Copy {
     fn source(self) -> Source;
 }
 
-/// A literal of element type `T`, as a value.
+/// A literal as a value.
 #[track_caller]
-pub(crate) fn literal<T: Elem>(value: Literal) -> ValueId {
+pub(crate) fn literal(value: Literal) -> ValueId {
     let at = Loc::caller();
     trace::with(|t| t.literal(value, at))
 }
@@ -91,7 +91,7 @@ impl<T: Float, const R: usize> Operand<T, R> for f64 {
     type Out = Tile<T, R>;
     #[track_caller]
     fn operand(self) -> ValueId {
-        literal::<T>(Literal::from_f64(T::DTYPE, self))
+        literal(Literal::from_f64(T::DTYPE, self))
     }
 }
 #[diagnostic::do_not_recommend]
@@ -99,7 +99,7 @@ impl<T: Num, const R: usize> Operand<T, R> for i64 {
     type Out = Tile<T, R>;
     #[track_caller]
     fn operand(self) -> ValueId {
-        literal::<T>(Literal::from_i64(T::DTYPE, self))
+        literal(Literal::from_i64(T::DTYPE, self))
     }
 }
 #[diagnostic::do_not_recommend]
@@ -107,7 +107,7 @@ impl<const R: usize> Operand<bool, R> for bool {
     type Out = Tile<bool, R>;
     #[track_caller]
     fn operand(self) -> ValueId {
-        literal::<bool>(Literal::from_i64(bool::DTYPE, i64::from(self)))
+        literal(Literal::from_i64(bool::DTYPE, i64::from(self)))
     }
 }
 
@@ -147,7 +147,7 @@ impl<T: Float> ScalarOperand<T> for f64 {
     type Out = Scalar<T>;
     #[track_caller]
     fn operand(self) -> ValueId {
-        literal::<T>(Literal::from_f64(T::DTYPE, self))
+        literal(Literal::from_f64(T::DTYPE, self))
     }
 }
 #[diagnostic::do_not_recommend]
@@ -155,7 +155,7 @@ impl<T: Num> ScalarOperand<T> for i64 {
     type Out = Scalar<T>;
     #[track_caller]
     fn operand(self) -> ValueId {
-        literal::<T>(Literal::from_i64(T::DTYPE, self))
+        literal(Literal::from_i64(T::DTYPE, self))
     }
 }
 #[diagnostic::do_not_recommend]
@@ -171,7 +171,7 @@ impl ScalarOperand<bool> for bool {
     type Out = Scalar<bool>;
     #[track_caller]
     fn operand(self) -> ValueId {
-        literal::<bool>(Literal::from_i64(bool::DTYPE, i64::from(self)))
+        literal(Literal::from_i64(bool::DTYPE, i64::from(self)))
     }
 }
 
@@ -215,7 +215,7 @@ impl SizeOperand for i64 {
 /// are kernel arguments.
 #[track_caller]
 pub fn constant<T: Elem>(v: T) -> Scalar<T> {
-    Scalar::from_value(literal::<T>(Literal::from_bits(T::DTYPE, v.to_bits64())))
+    Scalar::from_value(literal(Literal::from_bits(T::DTYPE, v.to_bits64())))
 }
 
 /// Records a binary operation.
@@ -269,14 +269,14 @@ macro_rules! literal_left {
             type Output = Tile<T, R>;
             #[track_caller]
             fn $f(self, rhs: Tile<T, R>) -> Tile<T, R> {
-                binary(BinaryOp::$tr, literal::<T>(Literal::$from(T::DTYPE, self)), rhs.value())
+                binary(BinaryOp::$tr, literal(Literal::$from(T::DTYPE, self)), rhs.value())
             }
         }
         impl<T: $bound> ops::$tr<Scalar<T>> for $lit {
             type Output = Scalar<T>;
             #[track_caller]
             fn $f(self, rhs: Scalar<T>) -> Scalar<T> {
-                binary(BinaryOp::$tr, literal::<T>(Literal::$from(T::DTYPE, self)), rhs.value())
+                binary(BinaryOp::$tr, literal(Literal::$from(T::DTYPE, self)), rhs.value())
             }
         }
     )*)*};

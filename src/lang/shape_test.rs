@@ -195,22 +195,19 @@ impl ShapeTest {
 
 type Found = (Vec<usize>, Result<(), Error>);
 
+/// Tries a plan; `None` when the kernel's host checks refuse it.
+type Accepts<'a> = dyn FnMut(&[usize]) -> Option<Result<(), Error>> + 'a;
+
 /// Tries plans in which exactly `changes` sizes follow an earlier size or a constant; `related` also
 /// tries halves, doubles, products and small numbers.
-fn unify(
-    fresh: &[usize],
-    consts: &[usize],
-    changes: usize,
-    related: bool,
-    accepts: &mut dyn FnMut(&[usize]) -> Option<Result<(), Error>>,
-) -> Option<Found> {
-    struct Search<'a> {
+fn unify(fresh: &[usize], consts: &[usize], changes: usize, related: bool, accepts: &mut Accepts<'_>) -> Option<Found> {
+    struct Search<'a, 'f> {
         fresh: &'a [usize],
         consts: &'a [usize],
         related: bool,
-        accepts: &'a mut dyn FnMut(&[usize]) -> Option<Result<(), Error>>,
+        accepts: &'a mut Accepts<'f>,
     }
-    impl Search<'_> {
+    impl Search<'_, '_> {
         fn go(&mut self, plan: &mut Vec<usize>, left: usize) -> Option<Found> {
             let i = plan.len();
             if i == self.fresh.len() {

@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn big_blocks_are_aligned_and_reused() {
         let a = Block::new(3 * HUGE + 1).unwrap();
-        assert!(a.is_zeroed() && a.ptr().as_ptr() as usize % HUGE == 0);
+        assert!(a.is_zeroed() && (a.ptr().as_ptr() as usize).is_multiple_of(HUGE));
         let at = a.ptr();
         // SAFETY: within the block.
         unsafe { at.as_ptr().add(3 * HUGE).write(7) };

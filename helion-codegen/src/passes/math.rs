@@ -20,6 +20,12 @@
 //! Results are right at the ends of the range too: infinities, NaN, signed zeros, denormal arguments
 //! and denormal results.
 
+#![allow(
+    clippy::excessive_precision,
+    clippy::approx_constant,
+    reason = "coefficients are written as the fit printed them"
+)]
+
 use helion_ir::dtype::{DType, Literal};
 use helion_ir::loops::{Args, Function, Inst, Nest, Op, Stmt, Val, Value};
 use helion_ir::{BinaryOp, Loc, UnaryOp};

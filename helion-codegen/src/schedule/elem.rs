@@ -132,7 +132,7 @@ impl<'a> Lower<'a> {
             }
             Op::Concat { axis } => self.concat(sc, inst, *axis as usize, idx, guard, ty.dtype)?,
             Op::Gather { axis } => self.gather(sc, inst, *axis as usize, idx, guard, ty.dtype)?,
-            Op::Load { tensor, index } => self.load_elem(sc, inst, *tensor, index, shape, idx, guard)?,
+            Op::Load { .. } => self.load_elem(sc, inst, shape, idx, guard)?,
             other => unreachable!("{other:?} is never lazy"),
         })
     }
@@ -235,16 +235,9 @@ impl<'a> Lower<'a> {
         self.arith(sc, BinaryOp::And, above, below)
     }
 
-    fn load_elem(
-        &mut self,
-        sc: &mut Scope,
-        inst: &Inst,
-        tensor: ParamId,
-        index: &[Index],
-        shape: &Shape,
-        idx: &[Val],
-        guard: Option<Val>,
-    ) -> Res<Val> {
+    fn load_elem(&mut self, sc: &mut Scope, inst: &Inst, shape: &Shape, idx: &[Val], guard: Option<Val>) -> Res<Val> {
+        let Op::Load { tensor, index } = &inst.op else { unreachable!("only loads are loaded") };
+        let tensor = *tensor;
         let (dtype, ..) = self.tensor(tensor);
         let place = self.place(sc, tensor, index, idx, guard)?;
         let extra = match inst.args.len() {

@@ -174,6 +174,7 @@ pub enum Op {
 }
 
 /// A statement of a program instance.
+#[allow(clippy::large_enum_variant, reason = "a kernel has few statements, and most are nests")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stmt {
     /// A scalar instruction.

@@ -26,7 +26,7 @@ impl<T: Elem> Fill for T {
     type Elem = T;
     #[track_caller]
     fn fill(self) -> ValueId {
-        literal::<T>(Literal::from_bits(T::DTYPE, self.to_bits64()))
+        literal(Literal::from_bits(T::DTYPE, self.to_bits64()))
     }
 }
 #[diagnostic::do_not_recommend]
@@ -52,7 +52,7 @@ pub fn full<S: Extents, V: Fill>(extents: S, value: V) -> S::Filled<V::Elem> {
 /// A tile of zeros whose element type is inferred from use; `f32::zeros([tm, tn])` states it.
 #[track_caller]
 pub fn zeros<T: Elem, S: Extents>(extents: S) -> S::Filled<T> {
-    broadcast(literal::<T>(Literal::from_bits(T::DTYPE, 0)), extents)
+    broadcast(literal(Literal::from_bits(T::DTYPE, 0)), extents)
 }
 
 /// The numbers `0, 1, …` along one axis: `iota(n)`, `iota(tm)`.
@@ -84,7 +84,7 @@ impl<T: Elem, const R: usize> Tile<T, R> {
     #[track_caller]
     pub fn zeros_like(self) -> Self {
         let shape = trace::with(|t| t.builder().ty(self.value()).shape.clone());
-        let zero = literal::<T>(Literal::from_bits(T::DTYPE, 0));
+        let zero = literal(Literal::from_bits(T::DTYPE, 0));
         Tile::from_value(trace::op(Op::Broadcast(shape), &[zero]))
     }
 }

@@ -209,7 +209,7 @@ where
     type Both = B;
     #[track_caller]
     fn values(self, other: B) -> (ValueId, ValueId) {
-        (literal::<B::Elem>(Literal::from_f64(<B::Elem as Elem>::DTYPE, self)), other.value())
+        (literal(Literal::from_f64(<B::Elem as Elem>::DTYPE, self)), other.value())
     }
 }
 #[diagnostic::do_not_recommend]
@@ -220,7 +220,7 @@ where
     type Both = B;
     #[track_caller]
     fn values(self, other: B) -> (ValueId, ValueId) {
-        (literal::<B::Elem>(Literal::from_i64(<B::Elem as Elem>::DTYPE, self)), other.value())
+        (literal(Literal::from_i64(<B::Elem as Elem>::DTYPE, self)), other.value())
     }
 }
 
@@ -274,7 +274,7 @@ impl<T: Num, const R: usize> Tile<T, R> {
     /// The elements where `mask` is true, zero elsewhere.
     #[track_caller]
     pub fn masked<M: MaskFor<Self>>(self, mask: M) -> Self {
-        let zero = literal::<T>(Literal::from_i64(T::DTYPE, 0));
+        let zero = literal(Literal::from_i64(T::DTYPE, 0));
         Val::from_value(trace::op(Op::Select, &[mask.mask(), self.value(), zero]))
     }
 }

@@ -42,7 +42,7 @@ impl Seed for Scalar<u64> {
 impl Seed for i64 {
     #[track_caller]
     fn seed(self) -> ValueId {
-        literal::<i64>(Literal::from_i64(DType::I64, self))
+        literal(Literal::from_i64(DType::I64, self))
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) unsafe fn pack<T: Number>(source: *const u8, from: DType, minor: Mino
             go!($source, $to, false, $convert)
         };
         ($source:ty, $to:ty, $words:expr, $convert:expr) => {
+            // SAFETY: the caller's promises about `source` and `to` are those of `pack_as`; the arm fixes both types.
             unsafe { pack_as::<$source, $to>(source, minor, step, k, to.cast(), $words, $convert) }
         };
     }

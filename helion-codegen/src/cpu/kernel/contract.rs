@@ -10,6 +10,9 @@ use cranelift_codegen::ir::{self, InstBuilder, StackSlotData, StackSlotKind, typ
 use helion_ir::dtype::DType;
 use helion_ir::loops::{Contract, Mem, ParamKind};
 
+/// What runs for each batch, at the addresses of both operands and the result.
+type Walker<'a, S> = dyn FnMut(&mut S, [ir::Value; 3]) -> Result<(), Error> + 'a;
+
 impl Lower<'_> {
     /// How a product would be computed; `None` for scalar loops.
     pub(super) fn contract_form(&self, c: &Contract) -> Result<Option<Form>, Error> {
@@ -134,7 +137,7 @@ impl Lower<'_> {
         extents: &[ir::Value],
         bases: [ir::Value; 3],
         steps: &[&[Stride]; 3],
-        body: &mut dyn FnMut(&mut Self, [ir::Value; 3]) -> Result<(), Error>,
+        body: &mut Walker<'_, Self>,
     ) -> Result<(), Error> {
         let Some((end, rest)) = extents.split_first() else { return body(self, bases) };
         let (zero, one) = (self.iconst(types::I64, 0), self.iconst(types::I64, 1));

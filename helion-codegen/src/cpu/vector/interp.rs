@@ -38,6 +38,7 @@ pub unsafe fn run(program: &Program, lanes: usize, slots: &mut [u64], n: u64) {
             m.combine(&mut state);
         }
         m.step = step;
+        // SAFETY: the slots point to memory of the promised extent (see `run`).
         unsafe { m.body(&mut state, copy) };
     }
     if whole == main && main > 0 {
@@ -46,12 +47,14 @@ pub unsafe fn run(program: &Program, lanes: usize, slots: &mut [u64], n: u64) {
     let rest = n % per_step;
     if rest > 0 {
         (m.step, m.tail) = (whole, rest as usize);
+        // SAFETY: the slots point to memory of the promised extent (see `run`).
         unsafe { m.body(&mut state, 0) };
     }
     (m.step, m.tail) = (0, lanes);
     for (carry, copies) in program.carries.iter().zip(state) {
         m.set(carry.result, copies[0].clone());
     }
+    // SAFETY: the slots point to memory of the promised extent (see `run`).
     unsafe { m.insts(&program.after) };
 }
 
@@ -173,14 +176,19 @@ impl Machine<'_> {
                 all(&|lane| (first + lane as u64) & if narrow { 0xffff_ffff } else { u64::MAX })
             }
             Op::Tail => all(&|lane| u64::from(lane < self.tail)),
+            // SAFETY: the slots point to memory of the promised extent (see `run`).
             Op::Load(a, d) if a.is_splat() => unsafe { self.load(a, *d, &|_| true) },
+            // SAFETY: the slots point to memory of the promised extent (see `run`).
             Op::Load(a, d) => unsafe { self.load(a, *d, &|lane| lane < self.tail) },
+            // SAFETY: the slots point to memory of the promised extent (see `run`).
             Op::LoadMasked(a, d) => unsafe { self.load(a, *d, &|lane| lane < self.tail && arg(0)[lane] != 0) },
             Op::Store(a, d) | Op::StoreStream(a, d) => {
+                // SAFETY: the slots point to memory of the promised extent (see `run`).
                 unsafe { self.store(a, *d, arg(0), &|lane| lane < self.tail) };
                 Lanes::new()
             }
             Op::StoreMasked(a, d) => {
+                // SAFETY: the slots point to memory of the promised extent (see `run`).
                 unsafe { self.store(a, *d, arg(1), &|lane| lane < self.tail && arg(0)[lane] != 0) };
                 Lanes::new()
             }
