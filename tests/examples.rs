@@ -2,6 +2,7 @@
 //! thin; with operands that are transposed, windows of larger tensors or stepped backwards; and with NaN and
 //! infinities where the example promises something about them.
 #![allow(dead_code)] // the examples' own `main`
+#![allow(clippy::duplicate_mod, reason = "each example brings its support")]
 
 #[path = "../examples/attention.rs"]
 mod attention;

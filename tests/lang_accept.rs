@@ -1,5 +1,6 @@
 //! What must compile, and what a kernel's shape mistakes read like.
 #![allow(missing_docs)]
+#![allow(unnameable_test_items, reason = "kernels may stand in functions")]
 use helion::prelude::*;
 
 const EPS: f64 = 1e-5;

@@ -110,6 +110,7 @@ impl MiniLm {
     }
 
     /// The tokenizer.
+    #[allow(dead_code, reason = "for those who measure the encoder alone")]
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
     }

@@ -6,6 +6,8 @@
 //! cargo run --release --example tour -- --again # searches again although the best configs are remembered
 //! ```
 
+#![allow(clippy::duplicate_mod, reason = "each example brings its support")]
+
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 

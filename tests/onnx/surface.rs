@@ -136,7 +136,7 @@ fn run(case: &Case, node: &Node) -> Option<Result<Vec<f32>>> {
         "HardSwish" => mapped!(|t: Tile<f32, 1>| t * (t / 6.0 + 0.5).clamp(0.0, 1.0)),
         "Softsign" => mapped!(|t: Tile<f32, 1>| t / (t.abs() + 1.0)),
         "Gelu" if node.text("approximate") == Some("none") => {
-            mapped!(|t: Tile<f32, 1>| t * 0.5 * ((t * 0.70710678).erf() + 1.0))
+            mapped!(|t: Tile<f32, 1>| t * 0.5 * ((t * std::f64::consts::FRAC_1_SQRT_2).erf() + 1.0))
         }
         "Elu" => mapped!(tile_fn!(|t: Tile<f32, 1>| select(t.gt(0.0), t, (t.exp() - 1.0) * alpha))),
         "LeakyRelu" => mapped!(tile_fn!(|t: Tile<f32, 1>| select(t.ge(0.0), t, t * alpha))),

@@ -58,7 +58,7 @@ impl Gen<'_> {
             if !unit {
                 self.config = std::mem::take(&mut self.config).block(&name, block);
             }
-            self.tiles.push(Tile { id, over, size, block, grid: false });
+            self.tiles.push(Tile { over, size, block, grid: false });
             ids.push(id);
             iterations *= size.div_ceil(block);
         }
@@ -140,7 +140,7 @@ impl Gen<'_> {
         let name = format!("t{}", self.tiles.len());
         let t = self.b.loop_tile(&name, begin, end, false, AT);
         self.config = std::mem::take(&mut self.config).block(&name, block);
-        self.tiles.push(Tile { id: t, over: Some(over), size: k, block, grid: false });
+        self.tiles.push(Tile { over: Some(over), size: k, block, grid: false });
         let ty = self.b.ty(init).clone();
         let p = self.b.open_region(&[ty], AT);
         let mut operands = Vec::new();

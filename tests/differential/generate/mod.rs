@@ -53,7 +53,6 @@ struct Val {
 /// What is known of a tile variable.
 #[derive(Clone, Debug)]
 struct Tile {
-    id: TileId,
     /// The dim it runs over, if it is a plain size.
     over: Option<Dim>,
     /// Most indices it can cover.
@@ -153,7 +152,7 @@ impl Gen<'_> {
                 self.config = std::mem::take(&mut self.config).block(&name, block);
             }
             let over = (begin == 0).then_some(dim);
-            self.tiles.push(Tile { id, over, size, block, grid: true });
+            self.tiles.push(Tile { over, size, block, grid: true });
             self.open.push(id);
             self.trips *= size.saturating_sub(begin).div_ceil(block);
         }

@@ -56,7 +56,7 @@ pub fn lower(cx: &mut Cx<'_>) -> bool {
         masked = masked + bias;
     }
     if let Some(lengths) = cx.opt(6) {
-        let inside = raw.iota_along(columns, 3, 4).lt(&lengths.cast(DType::I64).reshape(&[b, 1, 1, 1]));
+        let inside = raw.iota_along(columns, 3, 4).lt(lengths.cast(DType::I64).reshape(&[b, 1, 1, 1]));
         masked = masked.clone() + inside.select(0.0, low, &masked);
         past = 0;
     }

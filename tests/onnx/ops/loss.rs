@@ -29,7 +29,7 @@ fn loss(cx: &mut Cx<'_>, log_prob: &V) {
     let classes = log_prob.shape[1];
     let mut column = target.shape.clone();
     column.insert(1, 1);
-    let ignored = cx.node.int("ignore_index").map(|i| target.eq(&target.seed(i)));
+    let ignored = cx.node.int("ignore_index").map(|i| target.eq(target.seed(i)));
     // An ignored class may be outside the axis; any valid one will do.
     let class = match &ignored {
         Some(mask) => mask.select(0.0, &target, &target),

@@ -34,7 +34,7 @@ pub fn lower(cx: &mut Cx<'_>) -> bool {
             x.reduce_all(ReduceOp::Max, &(2..x.rank()).collect::<Vec<_>>())
         }
         op => match op.strip_prefix("Reduce") {
-            Some(kind) => reduction(cx, &kind.to_string()),
+            Some(kind) => reduction(cx, kind),
             None => return false,
         },
     };
