@@ -49,7 +49,7 @@ settings! {
     isa set_isa "HELION_ISA": Isa = Isa::Best, parse_isa, "the best this machine has",
         "Which vector instructions compiled kernels use: `avx512`, `avx2`, `portable` or `best`. One that this machine lacks counts as the next lower one. Kernels compiled before a change stay as they are.";
     dump set_dump "HELION_DUMP": Dump = Dump::default(), parse_dump, "nothing",
-        "Which stages of compiling are printed, separated by commas: `tile`, `loops`, `clif`, `vector`, `asm`, or `all`.";
+        "Which stages of compiling are printed, separated by commas: `tile`, `graph`, `loops`, `clif`, `vector`, `asm`, or `all`.";
     dump_filter set_dump_filter "HELION_DUMP_FILTER": String = String::new(), parse_text, "every kernel",
         "Dump only kernels whose name contains this.";
     dump_dir set_dump_dir "HELION_DUMP_DIR": Option<PathBuf> = None, parse_path, "standard error",
@@ -80,6 +80,8 @@ pub enum Isa {
 pub enum Stage {
     /// Tile IR: what is computed.
     Tile,
+    /// The schedule as a graph, for Graphviz: which loop feeds which.
+    Graph,
     /// Loop IR: how.
     Loops,
     /// Cranelift's text of the kernel.
@@ -92,11 +94,12 @@ pub enum Stage {
 
 impl Stage {
     /// All stages in order.
-    pub const ALL: [Stage; 5] = [Stage::Tile, Stage::Loops, Stage::Clif, Stage::Vector, Stage::Asm];
+    pub const ALL: [Stage; 6] = [Stage::Tile, Stage::Graph, Stage::Loops, Stage::Clif, Stage::Vector, Stage::Asm];
     /// The name in `HELION_DUMP` and the ending of dumped files.
     pub const fn name(self) -> &'static str {
         match self {
             Stage::Tile => "tile",
+            Stage::Graph => "graph",
             Stage::Loops => "loops",
             Stage::Clif => "clif",
             Stage::Vector => "vector",
@@ -197,7 +200,11 @@ fn parse_dump(text: &str) -> Result<Dump, String> {
         match Stage::ALL.into_iter().find(|s| s.name() == word) {
             Some(s) => set |= 1 << s as u8,
             None if word == "all" => set = Dump::ALL.0,
-            None => return Err(format!("`{word}` is not a stage; the stages are tile, loops, clif, vector, asm, all")),
+            None => {
+                return Err(format!(
+                    "`{word}` is not a stage; the stages are tile, graph, loops, clif, vector, asm, all"
+                ));
+            }
         }
     }
     Ok(Dump(set))

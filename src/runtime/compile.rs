@@ -206,7 +206,7 @@ pub(super) fn space(traced: &Traced) -> ConfigSpace {
 
 fn dump_made(kernel: &str, made: Made<'_>) {
     match made {
-        Made::Scheduled(_) => {}
+        Made::Scheduled(f) => dump(kernel, Stage::Graph, || schedule::graph::to_dot(f)),
         Made::Loops(f) => dump(kernel, Stage::Loops, || f.to_string()),
         Made::Code(k) => {
             dump(kernel, Stage::Clif, || k.clif());
