@@ -13,8 +13,8 @@ use super::tokens::{Batch, Tokens};
 const LAYERS: usize = 6;
 const HEADS: usize = 12;
 const EPS: f32 = 1e-12;
-/// Sentences that go through the layers together.
-const BATCH: usize = 32;
+/// The most tokens that go through the layers together, padding included.
+const MOST_TOKENS: usize = 2048;
 
 struct Linear {
     weight: Tensor<f32, 2>,
@@ -134,16 +134,29 @@ impl MiniLm {
     /// When a sentence cannot be encoded.
     pub fn embed(&self, sentences: &[&str]) -> Result<Vec<Vec<f32>>> {
         let tokens = self.tokens.encode(sentences)?;
-        let mut order: Vec<usize> = (0..sentences.len()).collect();
-        order.sort_by_key(|i| tokens[*i].len());
         let mut out = vec![Vec::new(); sentences.len()];
-        for chunk in order.chunks(BATCH) {
-            let batch = Batch::new(&chunk.iter().map(|i| tokens[*i].as_slice()).collect::<Vec<_>>())?;
+        for group in groups(&tokens) {
+            let batch = Batch::new(&group.iter().map(|i| tokens[*i].as_slice()).collect::<Vec<_>>())?;
             let vectors = self.forward(&batch)?.to_vec()?;
-            for (vector, i) in vectors.chunks(vectors.len() / chunk.len()).zip(chunk) {
-                out[*i] = vector.to_vec();
+            for (vector, i) in vectors.chunks(vectors.len() / group.len()).zip(group) {
+                out[i] = vector.to_vec();
             }
         }
         Ok(out)
     }
+}
+
+/// Numbers of sentences that make good batches: of similar length, so that little is padding, and not too many.
+fn groups(tokens: &[Vec<i64>]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..tokens.len()).collect();
+    order.sort_by_key(|i| tokens[*i].len());
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for i in order {
+        let length = tokens[i].len();
+        match groups.last_mut() {
+            Some(g) if length <= tokens[g[0]].len() * 5 / 4 + 2 && (g.len() + 1) * length <= MOST_TOKENS => g.push(i),
+            _ => groups.push(vec![i]),
+        }
+    }
+    groups
 }
