@@ -35,6 +35,8 @@ fn main() -> Result<()> {
     let begin = Instant::now();
     let model = MiniLm::open(folder)?;
     println!("model opened in {:.1} ms", begin.elapsed().as_secs_f64() * 1e3);
+    let tokens: usize = model.tokens().encode(&sentences)?.iter().map(Vec::len).sum();
+    println!("{} sentences, {tokens} tokens", sentences.len());
     let begin = Instant::now();
     let vectors = model.embed(&sentences)?;
     println!("first call, with compiling: {:.1} ms\n", begin.elapsed().as_secs_f64() * 1e3);

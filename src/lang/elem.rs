@@ -16,7 +16,7 @@ mod sealed {
 
 /// An element type of tensors and tiles.
 ///
-/// Implemented for `bool`, `i8` to `i64`, `u8` to `u64`, [`f16`], [`bf16`], `f32`, `f64`, and the
+/// Implemented for `bool`, `i8` to `i64`, `u8` to `u64`, [`f16`](struct@f16), [`bf16`], `f32`, `f64`, and the
 /// storage types [`F8E4M3`] and [`F8E5M2`]; it cannot be implemented elsewhere.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an element type",

@@ -8,7 +8,7 @@
 //! `(i0, i1, …)` runs `body` with each axis's `index` bound to its coordinate. Instances are
 //! unordered and may run at the same time.
 //!
-//! A **value** is one scalar ([`DType`]), immutable. All state that changes (loop-carried tiles,
+//! A **value** is one scalar ([`DType`](crate::dtype::DType)), immutable. All state that changes (loop-carried tiles,
 //! staged tiles, running scalars) lives in **buffers**: row-major arrays private to a program
 //! instance, whose dims are header values, undefined on entry. A buffer without dims is one scalar.
 //!

@@ -1,6 +1,6 @@
 //! Vector programs and their lowerings.
 //!
-//! Comes in: a [`Program`](ir::Program), made with [`builder::Builder`]. [`compile`] stages it
+//! Comes in: a [`Program`], made with [`builder::Builder`]. [`compile`] stages it
 //! ([`unroll`]), assigns registers ([`alloc`]) and emits it for one instruction set ([`Isa`]). Goes out: a
 //! [`CompiledProgram`], callable until dropped, that does what [`interp`] does.
 
