@@ -97,6 +97,12 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
+impl From<helion_ir::config::ParseError> for Error {
+    fn from(e: helion_ir::config::ParseError) -> Error {
+        Error::setting(format!("config: {e}"))
+    }
+}
+
 impl From<std::io::Error> for Error {
     fn from(e: std::io::Error) -> Error {
         Error::file(e)

@@ -280,6 +280,11 @@ fn pinned_configs_give_the_same_result() {
         let c = Config::new().block("tm", block);
         assert!(runtime::with_config(&c, || softmax(&x, 1.0)).unwrap().allclose(&expected, 1e-6, 1e-8));
     }
+    let e = runtime::with_config(&Config::new().block("other", 8), || softmax(&x, 1.0)).unwrap_err();
+    assert_eq!(
+        e.to_string(),
+        "config `block.other=8` cannot be used here: kernel `softmax` has no tile variable `other`; it has tm"
+    );
     let e = runtime::with_config(&Config::new().block("tm", 0), || softmax(&x, 1.0)).unwrap_err();
     assert!(e.to_string().contains("block.tm"), "{e}");
 }

@@ -339,3 +339,74 @@ fn normalised_half_rows() -> Result<()> {
     }
     Ok(())
 }
+
+/// 13. Two halves written by one tile: rotary embedding, out of place.
+#[kernel]
+pub fn rotated(x: &Tensor<f32, 2>, base: f32) -> Result<Tensor<f32, 2>> {
+    let [s, d] = x.dims();
+    ensure!(d % 2 == 0, "{d} is odd");
+    let half = d / 2;
+    let mut out = x.empty_like();
+    for [ts, th] in tile([s, half]) {
+        let rate = (th.index().cast::<f32>() * (-2.0 / d.to::<f32>()) * base.ln()).exp();
+        let angle = ts.index().cast::<f32>().unsqueeze(1) * rate;
+        let (a, b) = (x[(ts, th)], x[(ts, th + half)]);
+        out[(ts, th)] = a * angle.cos() - b * angle.sin();
+        out[(ts, th + half)] = a * angle.sin() + b * angle.cos();
+    }
+    Ok(out)
+}
+
+/// The same in place.
+#[kernel]
+pub fn rotate(x: &mut Tensor<f32, 2>, base: f32) -> Result<()> {
+    let [s, d] = x.dims();
+    ensure!(d % 2 == 0, "{d} is odd");
+    let half = d / 2;
+    for [ts, th] in tile([s, half]) {
+        let rate = (th.index().cast::<f32>() * (-2.0 / d.to::<f32>()) * base.ln()).exp();
+        let angle = ts.index().cast::<f32>().unsqueeze(1) * rate;
+        let (a, b) = (x[(ts, th)], x[(ts, th + half)]);
+        x[(ts, th)] = a * angle.cos() - b * angle.sin();
+        x[(ts, th + half)] = a * angle.sin() + b * angle.cos();
+    }
+    Ok(())
+}
+
+#[test]
+fn rotated_by_position() -> Result<()> {
+    for (s, half) in [(1, 1), (10, 8), (3, 0), (40, 65)] {
+        let (x, d) = (values(s * 2 * half), 2 * half);
+        let mut want = vec![0.0; s * d];
+        for i in 0..s * half {
+            let (row, j) = (i / half, i % half);
+            let angle = row as f64 * 10_000f64.powf(-2.0 * j as f64 / d as f64);
+            let (a, b) = (f64::from(x[row * d + j]), f64::from(x[row * d + half + j]));
+            want[row * d + j] = (a * angle.cos() - b * angle.sin()) as f32;
+            want[row * d + half + j] = (a * angle.sin() + b * angle.cos()) as f32;
+        }
+        let x = matrix(s, d);
+        close(&rotated(&x, 10_000.0)?.to_vec()?, &want);
+        // Configs go in by value or by reference, and parse with `?`.
+        let small: Config = "block.ts=2 block.th=3".parse()?;
+        for config in [&small, &Config::new(), &Config::new().block("th", 1)] {
+            let mut y = x.copy();
+            rotate::with(config).call(&mut y, 10_000.0)?;
+            close(&y.to_vec()?, &want);
+        }
+        close(&rotated::with(small).call(&x, 10_000.0)?.to_vec()?, &want);
+    }
+    Ok(())
+}
+
+#[test]
+fn bad_configs_are_explained() -> Result<()> {
+    let said = |text: &str| text.parse::<Config>().map_err(Error::from).expect_err("not a config").to_string();
+    assert_eq!(said("block.t=x"), "config: `block.t=x`: the value must be a whole number");
+    let e = rotated::with(Config::new().block("tx", 8)).call(&matrix(2, 2), 10.0).expect_err("no such variable");
+    assert_eq!(
+        e.to_string(),
+        "config `block.tx=8` cannot be used here: kernel `rotated` has no tile variable `tx`; it has ts, th"
+    );
+    Ok(())
+}

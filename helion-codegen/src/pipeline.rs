@@ -44,7 +44,9 @@ pub struct Phase {
 /// Why there is no code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The config does not fit the kernel, or the kernel has no schedule: the user can do something.
+    /// The config does not fit the kernel: the user can choose another.
+    Config(String),
+    /// The kernel has no schedule: the user can do something.
     Kernel(Diagnostic),
     /// A step broke a rule of ours.
     Internal(String),
@@ -63,7 +65,7 @@ pub fn compile(
 ) -> Result<Compiled, Failure> {
     let mut clock = Clock::default();
     // What the user asked for must be possible before anything is planned.
-    config.check().map_err(|e| Failure::Kernel(Diagnostic::new(diag::Loc::UNKNOWN, e)))?;
+    schedule::check_config(kernel, config).map_err(Failure::Config)?;
     let mut func = schedule::schedule(kernel, config, target).map_err(Failure::Kernel)?;
     clock.step("schedule");
     made(Made::Scheduled(&func));

@@ -118,6 +118,12 @@ impl Config {
     }
 }
 
+impl From<&Config> for Config {
+    fn from(config: &Config) -> Config {
+        config.clone()
+    }
+}
+
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
@@ -130,21 +136,33 @@ impl fmt::Display for Config {
     }
 }
 
+/// Why a text is not a config, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseError(String);
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl std::error::Error for ParseError {}
+
 impl FromStr for Config {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Config, String> {
+    type Err = ParseError;
+    fn from_str(s: &str) -> Result<Config, ParseError> {
         let mut config = Config::new();
         for word in s.split_whitespace().filter(|w| *w != "default") {
-            let (slot, v) = word.split_once('=').ok_or_else(|| format!("`{word}`: expected `knob=value`"))?;
+            let (slot, v) =
+                word.split_once('=').ok_or_else(|| ParseError(format!("`{word}`: expected `knob=value`")))?;
             let (key, of) = slot.split_once('.').unwrap_or((slot, ""));
             let knob = Knob::ALL.iter().copied().find(|k| k.key() == key).ok_or_else(|| {
                 let keys: Vec<_> = Knob::ALL.iter().map(|k| k.key()).collect();
-                format!("`{key}` is not a knob; the knobs are {}", keys.join(", "))
+                ParseError(format!("`{key}` is not a knob; the knobs are {}", keys.join(", ")))
             })?;
-            let v = v.parse().map_err(|_| format!("`{word}`: the value must be a whole number"))?;
+            let v = v.parse().map_err(|_| ParseError(format!("`{word}`: the value must be a whole number")))?;
             config.set(Slot::of(knob, of), v);
         }
-        config.check()?;
+        config.check().map_err(ParseError)?;
         Ok(config)
     }
 }

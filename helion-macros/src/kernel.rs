@@ -232,9 +232,9 @@ fn named_type(f: &ItemFn) -> TokenStream {
             #vis fn explain #impl_generics (#(#types),*) -> <#output as ::helion::__m::Outcome>::With<::helion::__m::Explained> #where_clause {
                 ::helion::__m::explain(|| #function(#(#names),*))
             }
-            /// The kernel with a pinned config: `.call(…)` takes the kernel's arguments.
-            #vis fn with(config: ::helion::__m::Config) -> Self {
-                Self { config }
+            /// The kernel with a pinned config, given or by reference: `.call(…)` takes the kernel's arguments.
+            #vis fn with(config: impl ::core::convert::Into<::helion::__m::Config>) -> Self {
+                Self { config: config.into() }
             }
             /// Calls the kernel with the pinned config.
             #vis fn call #impl_generics (&self, #(#types),*) -> #output #where_clause {

@@ -191,6 +191,7 @@ pub(super) fn compile_config(traced: &Traced, config: &Config, made: &mut dyn Fn
     };
     let done =
         pipeline::compile(&traced.verified, config, target(), &options(), &mut observe).map_err(|f| match f {
+            Failure::Config(text) => Error::setting(format!("config `{config}` cannot be used here: {text}")),
             Failure::Kernel(d) => Error::kernel(name, vec![d]),
             Failure::Internal(text) => Error::internal(format!("kernel `{name}`, config `{config}`: {text}")),
         })?;

@@ -102,23 +102,25 @@ impl Roles {
     }
 }
 
-/// The block size of every tile variable: what the config pins, the default elsewhere.
-pub fn choose(func: &Function, config: &Config, target: &Target) -> Result<Vec<u64>, Diagnostic> {
-    let fail = |message: String| Err(Diagnostic::new(helion_ir::Loc::UNKNOWN, message));
-    if let Err(e) = config.check() {
-        return fail(format!("kernel `{}`: {e}", func.name));
-    }
+/// Whether a config fits a kernel.
+///
+/// # Errors
+/// The first value that does not, in words.
+pub fn check_config(func: &Function, config: &Config) -> Result<(), String> {
+    config.check()?;
     let names: Vec<&str> = func.tiles.iter().filter(|t| !t.unit).map(|t| t.name.as_str()).collect();
     for (slot, _) in config.iter() {
         if slot.knob == Knob::Block && !names.contains(&slot.of.as_str()) {
-            return fail(format!(
-                "kernel `{}` has no tile variable `{}`; it has {}",
-                func.name,
-                slot.of,
-                names.join(", ")
-            ));
+            let has = if names.is_empty() { "none with a block size".to_owned() } else { names.join(", ") };
+            return Err(format!("kernel `{}` has no tile variable `{}`; it has {has}", func.name, slot.of));
         }
     }
+    Ok(())
+}
+
+/// The block size of every tile variable: what the config pins, the default elsewhere.
+pub fn choose(func: &Function, config: &Config, target: &Target) -> Result<Vec<u64>, Diagnostic> {
+    check_config(func, config).map_err(|e| Diagnostic::new(helion_ir::Loc::UNKNOWN, e))?;
     let roles = Roles::of(func);
     let block = |(k, var): (usize, &helion_ir::tile::TileVar)| {
         if var.unit {

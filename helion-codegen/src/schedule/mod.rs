@@ -3,14 +3,14 @@
 //! In: a verified tile function, a config, the facts of a target. Out: loop IR with the same meaning.
 //!
 //! Most tile values never exist in memory. A value is *lazy*: it is computed element by element in the
-//! nests that use it, structural operations becoming index arithmetic ([`elem`]). What does get a buffer:
+//! nests that use it, structural operations becoming index arithmetic (`elem`). What does get a buffer:
 //! results of reductions, scans, products and control flow; operands of products that are computed;
 //! values that are expensive and used more than once (stored in passing by the first nest that computes
-//! all of them); and lazy values whose inputs are about to be overwritten ([`nest`]). So a chain of
+//! all of them); and lazy values whose inputs are about to be overwritten (`nest`). So a chain of
 //! elementwise work is one pass, and `exp` in a softmax is stored by the loop that sums it.
 //!
 //! Tile variables are cut to the part of the block that exists, so nothing here needs masks except
-//! accesses that can leave their tensor ([`bounds`]).
+//! accesses that can leave their tensor (`bounds`).
 
 mod blocks;
 mod bounds;
@@ -43,6 +43,14 @@ pub fn schedule(kernel: &Verified, config: &Config, target: &Target) -> Result<l
         lower.micro = Some(Micro { rows, vectors });
     }
     lower.run()
+}
+
+/// Whether a config fits a kernel: known tile variables, values in range.
+///
+/// # Errors
+/// The first value that does not, in words.
+pub fn check_config(kernel: &Verified, config: &Config) -> Result<(), String> {
+    blocks::check_config(kernel.function(), config)
 }
 
 /// The slots of a kernel with the values worth trying on a target.

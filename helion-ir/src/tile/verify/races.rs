@@ -8,7 +8,8 @@
 //! same index `c * p + r`, where `p` is the begin or the ordinal of `t` (different in different blocks), `c`
 //! is a constant, and `r` is the same in the whole launch; or, for the block of `t` itself, `begin + r ..
 //! end + r`. Two accesses also never meet when on one axis their indices are launch constants that
-//! differ by a known amount. Atomics need no proof, but a tensor that has them is not accessed otherwise.
+//! differ by a known amount, or when both follow `t` and one is shifted by a multiple of the whole range of `t`
+//! (`x[t]` and `x[t + n]` for `t` in `0..n`). Atomics need no proof, but a tensor that has them is not accessed otherwise.
 
 use crate::diag::{Diagnostic, Loc};
 use crate::dtype::DType;
@@ -104,8 +105,13 @@ struct Access {
     tensor: ParamId,
     kind: AccessKind,
     axes: Vec<Axis>,
+    /// Whether an axis is indexed by a tile of numbers.
+    gathers: bool,
     at: Loc,
 }
+
+/// A grid variable and how many indices it runs over.
+type Span = (TileId, Linear);
 
 /// Every access that may race.
 pub(super) fn find_races(f: &Function) -> Vec<Diagnostic> {
@@ -114,8 +120,12 @@ pub(super) fn find_races(f: &Function) -> Vec<Diagnostic> {
         Scan { f, linear: vec![None; count], number: vec![None; count], known: HashMap::new(), found: vec![] };
     scan.insts(&f.header);
     scan.insts(&f.body.body);
+    let length = |t: TileId| {
+        let var = &f.tiles[t.index()];
+        scan.value(var.end).plus(&scan.value(var.begin), -1)
+    };
+    let grid: Vec<Span> = f.grid().map(|t| (t, length(t))).collect();
     let accesses = scan.found;
-    let grid: Vec<TileId> = f.grid().collect();
     let mut errors = Vec::new();
     for p in (0..f.params.len() as u32).map(ParamId) {
         let of: Vec<&Access> = accesses.iter().filter(|a| a.tensor == p).collect();
@@ -127,10 +137,11 @@ pub(super) fn find_races(f: &Function) -> Vec<Diagnostic> {
 }
 
 /// The first problem among the accesses of one tensor.
-fn check_tensor(f: &Function, grid: &[TileId], accesses: &[&Access]) -> Option<Diagnostic> {
+fn check_tensor(f: &Function, spans: &[Span], accesses: &[&Access]) -> Option<Diagnostic> {
     if let Some(atomic) = accesses.iter().find(|a| a.kind == AccessKind::Atomic) {
         return accesses.iter().find(|a| a.kind != AccessKind::Atomic).map(|plain| mixed(f, atomic, plain));
     }
+    let grid: Vec<TileId> = spans.iter().map(|(t, _)| *t).collect();
     let stores: Vec<&Access> = accesses.iter().copied().filter(|a| a.kind == AccessKind::Store).collect();
     let missing = |a: &Access| grid.iter().copied().filter(|t| !separates(*t, a, a)).collect::<Vec<_>>();
     for store in &stores {
@@ -142,7 +153,7 @@ fn check_tensor(f: &Function, grid: &[TileId], accesses: &[&Access]) -> Option<D
     for store in &stores {
         for other in accesses {
             let bad: Vec<TileId> = grid.iter().copied().filter(|t| !separates(*t, store, other)).collect();
-            if !bad.is_empty() && !never_meet(store, other) {
+            if !bad.is_empty() && !never_meet(store, other, spans) {
                 return Some(match other.kind {
                     AccessKind::Load => racing_load(f, store, other, &bad, missing(other).is_empty()),
                     AccessKind::Store | AccessKind::Atomic => racing_stores(f, store, other, &bad),
@@ -161,12 +172,39 @@ fn separates(t: TileId, a: &Access, b: &Access) -> bool {
     })
 }
 
-/// Whether the two accesses have different launch constants on some axis.
-fn never_meet(a: &Access, b: &Access) -> bool {
-    a.axes.iter().zip(&b.axes).any(|(x, y)| match (x, y) {
-        (Axis::Point(x), Axis::Point(y)) => x.is_launch_constant() && x.terms == y.terms && x.constant != y.constant,
-        (Axis::Point(_) | Axis::Block(_) | Axis::Any, _) => false,
+/// Whether the two accesses have different launch constants on some axis, or lie in ranges side by side.
+fn never_meet(a: &Access, b: &Access, spans: &[Span]) -> bool {
+    a.axes.iter().zip(&b.axes).any(|(x, y)| {
+        let differ = match (x, y) {
+            (Axis::Point(x), Axis::Point(y)) => {
+                x.is_launch_constant() && x.terms == y.terms && x.constant != y.constant
+            }
+            (Axis::Point(_) | Axis::Block(_) | Axis::Any, _) => false,
+        };
+        let (Some(x), Some(y)) = (x.linear(), y.linear()) else { return differ };
+        differ || spans.iter().any(|(t, length)| side_by_side(*t, length, x, y))
     })
+}
+
+/// Whether `x` and `y` are indices of `t`, which runs over `length` indices, shifted by different amounts of
+/// which the difference is a multiple of `length`. A multiple of at most 2^16 cannot wrap around.
+fn side_by_side(t: TileId, length: &Linear, x: &Linear, y: &Linear) -> bool {
+    let shift = y.plus(x, -1);
+    let begin = Linear::atom(Atom::Begin(t));
+    let shifted = |l: &Linear| l.plus(&begin, -1).is_launch_constant();
+    if shift == Linear::default() || !shifted(x) || !shifted(y) || !length.is_launch_constant() {
+        return false;
+    }
+    let times = match length.terms.first_key_value() {
+        Some((atom, factor)) => shift.terms.get(atom).map_or(0, |s| s.checked_div(*factor).unwrap_or(0)),
+        // Known numbers: any shift that is far enough.
+        None if shift.terms.is_empty() => {
+            return length.constant < 1 << 32
+                && (length.constant.max(1)..1 << 32).contains(&shift.constant.saturating_abs());
+        }
+        None => 0,
+    };
+    times.unsigned_abs() <= 1 << 16 && Linear::default().plus(length, times) == shift
 }
 
 /// `` `tm` and `tn` ``.
@@ -179,6 +217,16 @@ const TWO_LAUNCHES: &str = "or split the work into two launches: a second `for â
 
 fn unseparated_store(f: &Function, store: &Access, missing: &[TileId]) -> Diagnostic {
     let (name, tiles) = (&f.params[store.tensor.index()].name, list(f, missing));
+    if store.gathers {
+        let text = format!(
+            "program instances that differ in {tiles} may write the same elements of `{name}`: the indices are data, and may be equal"
+        );
+        return Diagnostic::new(store.at, text)
+            .help(format!("combine what meets in one element with an atomic, as in `{name}.atomic_add(index, value)`"))
+            .help(format!(
+                "if no index occurs twice, or any of the values will do: `{name}.atomic_exchange(index, value)`"
+            ));
+    }
     let text = format!(
         "program instances that differ in {tiles} may write the same elements of `{name}`: no axis of this index follows {tiles}"
     );
@@ -247,7 +295,8 @@ impl Scan<'_> {
             self.note_value(inst);
             if let Some(access) = inst.op.access() {
                 let axes = access.index.iter().map(|i| self.axis(i)).collect();
-                self.found.push(Access { tensor: access.tensor, kind: access.kind, axes, at: inst.at });
+                let gathers = access.index.iter().any(|i| matches!(i, Index::Gather(_)));
+                self.found.push(Access { tensor: access.tensor, kind: access.kind, axes, gathers, at: inst.at });
             }
             inst.regions.iter().for_each(|r| self.insts(&r.body));
         }

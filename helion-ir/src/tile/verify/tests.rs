@@ -110,6 +110,40 @@ fn stores_at_different_constants_never_meet() {
     assert_eq!(messages(stores(0)).len(), 1);
 }
 
+#[test]
+fn stores_side_by_side_never_meet() {
+    // out [2 m], tm in 0..m: stores at tm and at tm + shift.
+    let stores = |shift: &dyn Fn(&mut Sketch, TileId) -> ValueId| {
+        let mut s = Sketch::new();
+        let out = s.tensor("out", DType::F32, &["w", "m"], true);
+        let tm = s.grid("tm", "m");
+        s.body();
+        let by = shift(&mut s, tm);
+        let v = s.float(1.0);
+        s.store(out, &[tile(tm), Index::Full], v);
+        s.store(out, &[Index::Tile(tm, Some(by)), Index::Full], v);
+        messages(s.finish())
+    };
+    assert!(stores(&|s, _| s.size("m")).is_empty());
+    let times = |k: i64| {
+        stores(&move |s, _| {
+            let (m, k) = (s.size("m"), s.int(k));
+            s.bin(BinaryOp::Mul, m, k)
+        })
+    };
+    assert!(times(2).is_empty() && times(-1).is_empty());
+    assert_eq!(times(1 << 40).len(), 1);
+    // Another size, a size and one less, the place of the block: nothing is known.
+    assert_eq!(stores(&|s, _| s.size("w")).len(), 1);
+    let less = stores(&|s, _| {
+        let (m, one) = (s.size("m"), s.int(1));
+        s.bin(BinaryOp::Sub, m, one)
+    });
+    assert_eq!(less.len(), 1);
+    assert_eq!(stores(&|s, t| s.one(Op::TileBegin(t), &[])).len(), 1);
+    assert_eq!(stores(&|s, t| s.one(Op::TileEnd(t), &[])).len(), 1);
+}
+
 /// A store to `out [m]` at an index computed from a grid variable.
 fn at_index(unit: bool, index: impl FnOnce(&mut Sketch, TileId) -> ValueId) -> Vec<String> {
     let mut s = Sketch::new();

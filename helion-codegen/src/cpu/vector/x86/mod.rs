@@ -2,8 +2,8 @@
 //!
 //! Comes in: a staged program. Goes out: position-independent machine code for the System V calling
 //! convention, or the reason why there is none. The two instruction sets share the shape of the code
-//! (this file), addresses ([`address`]), arithmetic ([`arith`]) and folds ([`reduce`]); masks, memory
-//! accesses and conversions differ ([`avx512`], [`avx2`]).
+//! (this file), addresses (`address`), arithmetic (`arith`) and folds (`reduce`); masks, memory
+//! accesses and conversions differ (`avx512`, `avx2`).
 //!
 //! General registers: `rdi` the argument block, `rsi` what is left of `n`, `rcx` the element index,
 //! `r11` addresses, `rax`, `rdx`, `r10` scratch, the others bases of addresses in loops.
