@@ -4,6 +4,7 @@
 mod generate;
 mod memory;
 mod products;
+mod stream;
 
 use generate::{Buffer, Case, make};
 use helion_codegen::cpu::memory::CodeArena;

@@ -72,6 +72,10 @@ enum Buffer {
     Memory(Tensor),
 }
 
+/// Bytes before each buffer. Rows of tensors often begin where pages do; a store to a buffer at the same place
+/// in another page delays the loads of a row behind it, so buffers begin elsewhere, each at another place.
+const PHASE: i64 = 1088;
+
 /// The state of lowering one function.
 pub(super) struct Lower<'a> {
     source: &'a loops::Function,
@@ -299,8 +303,8 @@ impl Lower<'_> {
                 let n = self.b.ins().smax(n, zero);
                 bytes = self.b.ins().imul(bytes, n);
             }
-            // One vector of slack, so that packing code may round a row up.
-            let up = self.add_const(bytes, 63);
+            // One vector of slack, so that packing code may round a row up; and the gap before the buffer.
+            let up = self.add_const(bytes, 63 + PHASE);
             let mask = self.iconst(types::I64, !63);
             sizes.push(Some(self.b.ins().band(up, mask)));
         }
@@ -334,7 +338,8 @@ impl Lower<'_> {
                 strides.push(next);
             }
             strides.reverse();
-            self.buffers.push(Buffer::Memory(Tensor { base: at, strides, dtype: buffer.dtype }));
+            let base = self.add_const(at, PHASE);
+            self.buffers.push(Buffer::Memory(Tensor { base, strides, dtype: buffer.dtype }));
             at = self.b.ins().iadd(at, *size);
         }
         self.spare = Some(at);
