@@ -209,7 +209,16 @@ impl Machine<'_> {
                 all(&|lane| convert(from, *to, arg(0)[lane]))
             }
             Op::Bitcast(_) => arg(0).clone(),
-            op @ (Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Min | Op::Max | Op::Fma | Op::Fnma | Op::Sqrt)
+            op @ (Op::Add
+            | Op::Sub
+            | Op::Mul
+            | Op::Div
+            | Op::Min
+            | Op::Max
+            | Op::Fma
+            | Op::Fnma
+            | Op::Scale
+            | Op::Sqrt)
             | op @ (Op::Round(_) | Op::And | Op::Or | Op::Xor | Op::Shl(_) | Op::ShrU(_) | Op::ShrS(_)) => {
                 let ty = self.p.ty(inst.args[0]);
                 all(&|lane| {
@@ -355,6 +364,8 @@ macro_rules! float {
                 }
                 Op::Fma => a.mul_add(b, args[2]),
                 Op::Fnma => (-a).mul_add(b, args[2]),
+                // Exact in `f64` up to the one rounding.
+                Op::Scale => (f64::from(a) * f64::from(b).exp2()) as $ty,
                 Op::Sqrt => a.sqrt(),
                 Op::Round(Rounding::Nearest) => a.round_ties_even(),
                 Op::Round(Rounding::Down) => a.floor(),

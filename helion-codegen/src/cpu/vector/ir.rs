@@ -175,6 +175,8 @@ pub enum Op {
     Fma,
     /// `[a, b, c] → c - a * b`, rounded once.
     Fnma,
+    /// `[x, n] → x * 2^n`, rounded once, of `f32` and integral `n`. AVX-512 only; [`fuse`](super::fuse) makes it.
+    Scale,
     /// `[x] → v`.
     Sqrt,
     /// `[x] → v`.
@@ -299,7 +301,7 @@ impl Op {
             | Op::StoreStream(a, d)
             | Op::Prefetch(a, d) => Some((a, *d)),
             Op::Const(_) | Op::Splat(_) | Op::Index | Op::Tail | Op::ReduceTo(..) => None,
-            Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Min | Op::Max | Op::Fma | Op::Fnma => None,
+            Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Min | Op::Max | Op::Fma | Op::Fnma | Op::Scale => None,
             Op::Sqrt | Op::Round(_) | Op::And | Op::Or | Op::Xor | Op::Shl(_) | Op::ShrU(_) | Op::ShrS(_) => None,
             Op::Compare(_) | Op::Select | Op::Convert(_) | Op::Bitcast(_) => None,
         }

@@ -7,6 +7,7 @@
 pub mod alloc;
 pub mod builder;
 pub mod clif;
+mod fuse;
 pub mod interp;
 pub mod ir;
 pub mod micro;
@@ -198,6 +199,11 @@ pub fn compile(program: &Program, isa: Isa, arena: &mut CodeArena) -> Result<Com
     }
     let reason = |reason: String| Unsupported::Reason { isa, reason };
     let lanes = isa.lanes_of(program);
+    let fused = (isa == Isa::Avx512).then(|| fuse::scales(program));
+    let program = fused.as_ref().unwrap_or(program);
+    if isa != Isa::Avx512 && program.body.iter().any(|i| i.op == ir::Op::Scale) {
+        return Err(reason("no instruction scales by a power of two".into()));
+    }
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 | Isa::Avx2 => {

@@ -96,6 +96,7 @@ impl fmt::Display for Op {
             Op::Max => f.write_str("max"),
             Op::Fma => f.write_str("fma"),
             Op::Fnma => f.write_str("fnma"),
+            Op::Scale => f.write_str("scale"),
             Op::Sqrt => f.write_str("sqrt"),
             Op::Round(mode) => write!(f, "round {mode}"),
             Op::And => f.write_str("and"),

@@ -174,6 +174,7 @@ impl Checker<'_> {
             Op::Add | Op::Sub | Op::Mul | Op::Min | Op::Max => same(2, &|t| t != Ty::Mask),
             Op::Div => same(2, &Ty::is_float),
             Op::Fma | Op::Fnma => same(3, &Ty::is_float),
+            Op::Scale => same(2, &|t| t == Ty::F32),
             Op::Sqrt | Op::Round(_) => same(1, &Ty::is_float),
             Op::And | Op::Or | Op::Xor => same(2, &|_| true),
             Op::Shl(by) | Op::ShrU(by) | Op::ShrS(by) => {

@@ -12,6 +12,7 @@
 mod convert;
 mod lanes;
 mod memory;
+mod operations;
 mod reduce;
 
 pub(super) use memory::Streaming;

@@ -1,7 +1,8 @@
 //! Every expansion over a dense sample of all `f32`, compiled, against `f64`.
 
 use super::*;
-use crate::cpu::{CpuOptions, compile};
+use crate::cpu::vector::Isa;
+use crate::cpu::{CompiledKernel, CpuOptions, compile};
 use helion_ir::loops::{Axis, Mem, Param, ParamId, ParamKind, Symbol, SymbolId};
 use helion_ir::tile::{Dim, Layout};
 
@@ -50,7 +51,10 @@ fn apply(dtype: DType, op: Op, result: DType) -> Function {
 
 /// Runs a kernel of [`apply`] on elements of any type.
 fn run<T: Copy, U: Copy + Default>(f: &Function, x: &[T]) -> Vec<U> {
-    let k = compile(f, &CpuOptions::default()).unwrap();
+    run_compiled(&compile(f, &CpuOptions::default()).unwrap(), x)
+}
+
+fn run_compiled<T: Copy, U: Copy + Default>(k: &CompiledKernel, x: &[T]) -> Vec<U> {
     let n = x.len() as u64;
     let mut out = vec![U::default(); x.len()];
     let args = [x.as_ptr() as u64, n, 1, out.as_mut_ptr() as u64, n, 1, n];
@@ -122,6 +126,32 @@ fn functions_keep_their_bounds() {
 #[test]
 fn rsqrt_keeps_its_bound() {
     check(UnaryOp::Rsqrt, 1.48, |x| 1.0 / x.sqrt());
+}
+
+/// One instruction that scales by a power of two and the two steps it replaces give the same bits.
+#[test]
+fn instruction_sets_agree() {
+    let x = sample();
+    for op in [UnaryOp::Exp, UnaryOp::Exp2, UnaryOp::Sigmoid, UnaryOp::Tanh, UnaryOp::Erf] {
+        let mut f = apply(DType::F32, Op::Unary(op), DType::F32);
+        expand_math(&mut f);
+        let mut first: Option<(Isa, Vec<f32>)> = None;
+        for isa in Isa::ALL.into_iter().filter(|i| i.available()) {
+            let k = compile(&f, &CpuOptions { isa: Some(isa), ..CpuOptions::default() }).unwrap();
+            if isa == Isa::Avx512 && matches!(op, UnaryOp::Exp | UnaryOp::Exp2 | UnaryOp::Sigmoid) {
+                assert!(k.asm().contains("vscalefps"), "{op}:\n{}", k.vector_programs());
+            }
+            let got: Vec<f32> = run_compiled(&k, &x);
+            let Some((other, want)) = &first else {
+                first = Some((isa, got));
+                continue;
+            };
+            for ((x, a), b) in x.iter().zip(&got).zip(want) {
+                let same = a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+                assert!(same, "{op}({x:e}): {a:e} with {isa}, {b:e} with {other}");
+            }
+        }
+    }
 }
 
 /// All 16-bit floats through functions and arithmetic, against one rounding of the exact value.

@@ -361,7 +361,8 @@ impl Lower<'_, '_> {
                 self.store(&addr, d, args[1], Some(args[0]));
                 None
             }
-            Op::Prefetch(..) => None,
+            // Scaling is refused before.
+            Op::Prefetch(..) | Op::Scale => None,
             Op::ReduceTo(fold, id) => {
                 self.reduce(fold, id, ty, args[0]);
                 None

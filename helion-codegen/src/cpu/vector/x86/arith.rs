@@ -27,6 +27,7 @@ fn binary_codes(op: &Op, ty: Ty) -> Option<&'static Codes> {
         Op::Div => of(&DIVPS, &DIVPD, &DIVPS, &DIVPD),
         Op::Min => of(&MINPS, &MINPD, &PMINSD, &PMINSQ),
         Op::Max => of(&MAXPS, &MAXPD, &PMAXSD, &PMAXSQ),
+        Op::Scale => Some(&SCALEFPS),
         Op::And => of(&ANDPS, &ANDPD, &PANDD, &PANDQ),
         Op::Or => of(&ORPS, &ORPD, &PORD, &PORQ),
         Op::Xor => of(&XORPS, &XORPD, &PXORD, &PXORQ),

@@ -398,7 +398,7 @@ impl<'a> Emitter<'a> {
                 let (a, b) = (self.reg(args[0], ty), self.reg(args[1], ty));
                 self.mask_logic(&inst.op, self.register(to, ty), a, b);
             }
-            Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Min | Op::Max | Op::And | Op::Or | Op::Xor => {
+            Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Min | Op::Max | Op::And | Op::Or | Op::Xor | Op::Scale => {
                 let (a, b) = (self.rm(section, args[0], ty), self.rm(section, args[1], ty));
                 self.binary(&inst.op, ty, self.width(ty), to, a, b, temps);
             }

@@ -53,7 +53,7 @@ fn wide(inst: &Inst, ty: Ty) -> Needs {
     match inst.op {
         Op::And | Op::Or | Op::Xor if ty == Ty::Mask => Needs::default(),
         Op::Add | Op::Mul | Op::And | Op::Or | Op::Xor => memory(0b11),
-        Op::Sub | Op::Div | Op::Min | Op::Max | Op::Compare(_) | Op::Select => memory(0b10),
+        Op::Sub | Op::Div | Op::Min | Op::Max | Op::Scale | Op::Compare(_) | Op::Select => memory(0b10),
         Op::Fma | Op::Fnma => memory(0b111),
         Op::Sqrt | Op::Round(_) | Op::Shl(_) | Op::ShrU(_) | Op::ShrS(_) | Op::Bitcast(_) => memory(1),
         Op::Convert(to) => match (ty, to) {
@@ -83,7 +83,7 @@ fn narrow(staged: &Staged, inst: &Inst, ty: Ty) -> Needs {
         Op::Mul if ty == Ty::I64 => Needs { vectors: 2, early: true, ..Needs::default() },
         Op::Min | Op::Max if ty == Ty::I64 => vectors(1),
         Op::Add | Op::Mul | Op::And | Op::Or | Op::Xor => memory(0b11),
-        Op::Sub | Op::Div | Op::Min | Op::Max => memory(0b10),
+        Op::Sub | Op::Div | Op::Min | Op::Max | Op::Scale => memory(0b10),
         Op::Compare(_) if ty.is_float() => memory(0b10),
         Op::Compare(Cmp::LtU) => vectors(2),
         Op::Compare(_) => Needs::default(),
