@@ -1,4 +1,57 @@
 //! A kernel compiler that lives inside Rust: write tiles, get tuned machine code.
+//!
+//! You write what to compute on *tiles* of tensors, as ordinary typed Rust. helion chooses block sizes, threads,
+//! vector instructions and masks, compiles the kernel to machine code while your program runs, and lets you call
+//! it like any function.
+//!
+//! ```
+//! use helion::prelude::*;
+//!
+//! /// `x * scale + y`, element by element, for any float type.
+//! #[kernel]
+//! pub fn scaled_sum<T: Float>(x: &Tensor<T, 1>, y: &Tensor<T, 1>, scale: f32) -> Result<Tensor<T, 1>> {
+//!     let [n] = x.dims(); // ordinary Rust, run at each call
+//!     ensure!(y.dims() == [n], "the vectors have {n} and {} elements", y.dims()[0]);
+//!     let mut out = x.empty_like();
+//!     for t in tile(n) {
+//!         // recorded once, compiled, and run in parallel
+//!         out[t] = (x[t].cast::<f32>() * scale + y[t].cast::<f32>()).cast();
+//!     }
+//!     Ok(out)
+//! }
+//!
+//! # fn main() -> Result<()> {
+//! let x = Tensor::from_vec([3], vec![1.0f32, 2.0, 3.0])?;
+//! let y = scaled_sum(&x, &x, 10.0)?; // a plain call
+//! assert_eq!(y.to_vec()?, [11.0, 22.0, 33.0]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to read
+//!
+//! | | |
+//! |---|---|
+//! | [`guide`] | the tutorial: tensors, tile loops, reductions, indices from data, functions, random numbers, tuning |
+//! | [`lang`] | the language of kernels: every operation with its element types, on one page |
+//! | [`prelude`] | what `use helion::prelude::*;` brings |
+//! | [`Tensor`] | tensors on the host: making them, views, elements |
+//! | [`kernel`], [`device`], [`tile_fn!`] | the macros |
+//! | [`tune`], [`explain`], [`with_config`], [`with_threads`], [`check`] | running any kernels in another way |
+//! | [`settings`] | environment variables, and setting them from code |
+//! | [`runtime`] | what is under a launch: memory, threads, launches by hand |
+//! | [`Error`] | what can go wrong, as one type; nothing panics on bad input |
+//!
+//! # Element types
+//!
+//! `bool`, `i8` to `i64`, `u8` to `u64`, [`struct@f16`], [`bf16`], `f32`, `f64`, and [`F8E4M3`] and [`F8E5M2`] for
+//! storage. Generic kernels are bounded by [`Float`](prelude::Float), [`Int`](prelude::Int),
+//! [`Num`](prelude::Num), [`Bits`](prelude::Bits) or [`Elem`](prelude::Elem).
+//!
+//! # Features
+//!
+//! - `ndarray` (default): tensors from and to arrays of that crate.
+//! - `safetensors` (default): tensors from files, mapped into memory.
 #![deny(missing_docs)]
 
 // Expansions of the macros name this crate.
@@ -6,6 +59,7 @@
 extern crate self as helion;
 
 mod error;
+pub mod guide;
 pub mod lang;
 pub mod runtime;
 pub mod settings;
@@ -35,8 +89,3 @@ pub mod prelude {
     pub use helion_macros::{device, kernel, tile_fn};
 }
 pub use helion_macros::{device, kernel, tile_fn};
-
-/// The README's examples are tests.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

@@ -1,5 +1,9 @@
 //! Settings: what can be changed from outside a program, in one table.
 //!
+//! ```sh
+//! HELION_THREADS=4 HELION_DUMP=loops cargo run --release --example softmax
+//! ```
+//!
 //! Each setting has an environment variable, read once at its first use, and a function to set it from
 //! code, which wins. A value that cannot be understood is reported once on standard error and the
 //! default is used. [`table`] prints what there is; the documentation is made from the same rows.

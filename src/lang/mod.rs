@@ -1,5 +1,61 @@
 //! The language of kernels: typed tiles whose operations are recorded.
 //!
+//! Values of device code are small copyable handles: a [`Tile`] has an element type and a rank, a [`Scalar`] is one
+//! element, a [`Size`] an extent or index, a [`TileIx`] the variable of a tile loop, a [`TensorRef`] or
+//! [`TensorMut`] a captured tensor. rustc checks element types and ranks; sizes are checked when a kernel is
+//! recorded.
+//!
+//! # Operations and their element types
+//!
+//! `T` is the element type of the operands, which are equal unless said otherwise. *number* is any integer or
+//! float ([`Num`]), *float* is `f16`, `bf16`, `f32` or `f64` ([`Float`]), *integer* is [`Int`], *bits* are integers and
+//! `bool` ([`Bits`]), *any* is every type including 8-bit floats ([`Elem`]).
+//!
+//! | operation | `T` | result | notes |
+//! |---|---|---|---|
+//! | `+ - * / %`, unary `-` | number | `T` | integers wrap; division by zero gives 0; tiles broadcast; literals adapt |
+//! | `& \| ^ !` | bits | `T` | |
+//! | `<< >>` | integer | `T` | |
+//! | `== != < <= > >=`, `eq ne lt le gt ge` | number, `bool` | `bool` | operators in kernels and `#[device]`, methods anywhere |
+//! | `maximum minimum clamp abs` | number | `T` | NaN passes on |
+//! | `pow`, `exp exp2 ln log log2 sqrt rsqrt sin cos tanh sigmoid erf` | float | `T` | 16-bit: in `f32`, rounded once |
+//! | `floor ceil round trunc` | float | `T` | `round`: halves to even |
+//! | `is_nan` | float | `bool` | |
+//! | `rem_euclid` | integer | `T` | |
+//! | [`select`]`(mask, a, b)` | any | `T` | all three broadcast |
+//! | `masked(mask)` | number | `T` | zero where false |
+//! | `cast::<U>()` | any | `U`, any | to integers: truncates and saturates, NaN is 0; between integers: wraps |
+//! | `bitcast::<U>()` | any | `U` of equal size | |
+//! | `sum prod` | number | `T` | 16-bit floats: in `f32`, rounded once; integers wrap |
+//! | `mean` | float | `T` | |
+//! | `max min` | number | `T` | NaN passes on |
+//! | `argmax argmin` | number | `i64` | the first one; NaN counts as the extreme |
+//! | `any all` | `bool` | `bool` | |
+//! | `count` | `bool` | `i64` | |
+//! | `cumsum cumprod cummax cummin`, each also `_reverse` | number | `T` | as the reductions |
+//! | `reduce(axis, f)`, `scan(axis, f)`, `scan_reverse` | any | `T` | `f` is associative |
+//! | [`reduce_with`], [`scan_with`], [`scan_with_reverse`] | any, each its own | the same | tuples of tiles |
+//! | [`dot`] | `f16 bf16 f32 f64` | `f32` | `f64` also in `f64` |
+//! | [`dot`] | `i8 u8` | `i32` | |
+//! | `squeeze unsqueeze t transpose permute reshape broadcast_to expand split join slice`, [`concat()`] | any | `T` | |
+//! | `gather(axis, index)` | any | `T` | `index` is of any integer type; outside gives zero |
+//! | `x[…]`, `load`, `load_masked` | any | `T` | index tiles and scalars are integers; outside reads zero |
+//! | `out[…] = v`, `store`, `store_masked` | any | | outside nothing is written |
+//! | `atomic_add atomic_max atomic_min` | number | `T`, the old value | |
+//! | `atomic_exchange`, `atomic_compare_and_swap` | any | `T`, the old value | |
+//! | [`zeros`], `T::zeros`, [`full`], `full_like`, `zeros_like` | any | `T` | |
+//! | [`iota`], `t.index()` | | `i64` | |
+//! | `t.begin() end() len() id() count()` | | [`Size`] | |
+//! | `size.to::<T>()`, [`constant`]`(v)` | number; any | [`Scalar`] | |
+//! | [`rand`], [`randn`] | | `f32` | the seed is an `i64` or `u64` |
+//! | [`randint`], [`rand_bits`] | | see there | |
+//! | [`dropout`] | float | `T` | |
+//! | [`debug_print`] | any | | |
+//!
+//! Reductions keep their axis with size 1. An element that is not in a tensor takes no part in them.
+//!
+//! # For contributors
+//!
 //! In: the calls that `#[kernel]` expands to. Out: a `tile::Function` in the builder of the launch.
 //!
 //! | file | holds |

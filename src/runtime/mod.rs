@@ -1,4 +1,16 @@
 //! What runs kernels: tensors and their memory, launches, threads, tuning.
+//!
+//! In: what a `#[kernel]` function captures at a call. Out: results in tensors, or an [`Error`](crate::Error).
+//!
+//! - **Tensors** are values: clones and views share memory until one of them is written ([`Tensor`]).
+//! - **A launch** collects pointers, sizes and numbers, forms a key of element types, ranks, layouts and equal sizes,
+//!   and looks it up. The first call with a key records the kernel, checks it, and compiles it; later calls go
+//!   straight to the code and allocate nothing but results ([`Launch`], in [`launch`]).
+//! - **Threads** share the program instances of a launch ([`pool`]); results never depend on their number, except
+//!   for the order of atomics.
+//! - **Modes** hold for a closure on one thread: [`with_config`], [`with_threads`], [`check`], [`explain`], [`tune`],
+//!   [`traced`]. `softmax::tune(&x, …)` and its like are short for these.
+//! - **Memory** of dropped tensors is kept for reuse ([`alloc`]).
 
 pub mod alloc;
 mod cache;

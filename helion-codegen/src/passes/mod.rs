@@ -1,4 +1,7 @@
 //! Rewrites of loop IR, in the order they run.
+//!
+//! In: loop IR as the schedule made it. Out: loop IR with the same meaning that backends can compile: loops in
+//! the order memory likes ([`interchange`]), functions such as `exp` as arithmetic ([`math`]).
 
 pub mod interchange;
 pub mod math;
