@@ -175,7 +175,7 @@ pub enum Op {
     Fma,
     /// `[a, b, c] → c - a * b`, rounded once.
     Fnma,
-    /// `[x, n] → x * 2^n`, rounded once, of `f32` and integral `n`. AVX-512 only; [`fuse`](super::fuse) makes it.
+    /// `[x, n] → x * 2^n`, rounded once, of `f32` and integral `n`. AVX-512 only; `fuse` makes it.
     Scale,
     /// `[x] → v`.
     Sqrt,
