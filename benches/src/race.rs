@@ -52,8 +52,8 @@ pub fn race(mut contestants: Vec<Contestant<'_>>) -> Result<Vec<Outcome>, String
     let mut times = vec![Vec::new(); contestants.len()];
     for turn in 0..=TURNS {
         for (contestant, times) in contestants.iter_mut().zip(&mut times) {
-            // Threads of the one before may still be spinning.
-            std::thread::sleep(Duration::from_millis(20));
+            // Threads of the one before may still be spinning: OpenMP ones do so for 200 ms.
+            std::thread::sleep(Duration::from_millis(250));
             let seconds = (contestant.turn)().map_err(|e| format!("{}: {e}", contestant.name))?;
             if turn > 0 {
                 times.push(seconds);
