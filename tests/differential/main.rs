@@ -103,13 +103,21 @@ fn worker(
         }
         let mut source = Source::random(seed);
         match check(&mut source, &engines, &target) {
-            Outcome::Agreed => drop(tally.agreed.fetch_add(1, Relaxed)),
+            Outcome::Agreed => {
+                let n = 1 + tally.agreed.fetch_add(1, Relaxed);
+                if n % 10_000 == 0 {
+                    eprintln!("{n} programs agree so far");
+                }
+            }
             Outcome::Refused(Refused::Cost) => drop(tally.costly.fetch_add(1, Relaxed)),
             Outcome::Refused(Refused::Verifier(why)) => {
                 tally.refused.fetch_add(1, Relaxed);
                 refusals.lock().expect("refusals").push(format!("seed {seed}: {why}"));
             }
-            Outcome::Failed(f) => failures.lock().expect("failures").push((seed, source.taken().to_vec(), f)),
+            Outcome::Failed(f) => {
+                eprintln!("HELION_FUZZ_SEED={seed} fails: {}", f.kind());
+                failures.lock().expect("failures").push((seed, source.taken().to_vec(), f));
+            }
         }
     }
 }
