@@ -95,10 +95,12 @@ fn dependents(n: &Nest, axis: Val) -> HashSet<Val> {
 
 /// The index along the last axis of a load or store.
 fn last_index(func: &Function, inst: &Inst) -> Option<Val> {
-    let (mem, first) = match &inst.op {
-        Op::Load { mem, .. } => (*mem, 0),
-        Op::Store { mem, .. } => (*mem, 1),
-        _ => return None,
+    let (mem, first) = if let Op::Load { mem, .. } = &inst.op {
+        (*mem, 0)
+    } else if let Op::Store { mem, .. } = &inst.op {
+        (*mem, 1)
+    } else {
+        return None;
     };
     let rank = match mem {
         Mem::Buffer(b) => func.buffers[b.index()].dims.len(),

@@ -18,18 +18,11 @@ struct Traffic {
 
 impl Traffic {
     fn inst(&mut self, inst: &Inst) {
-        match &inst.op {
-            Op::Load { mem, .. } => {
-                self.reads.insert(*mem);
-            }
-            Op::Store { mem, .. } => {
-                self.writes.insert(*mem);
-            }
-            Op::Atomic { mem, .. } => {
-                self.reads.insert(*mem);
-                self.writes.insert(*mem);
-            }
-            _ => {}
+        if let Op::Load { mem, .. } | Op::Atomic { mem, .. } = &inst.op {
+            self.reads.insert(*mem);
+        }
+        if let Op::Store { mem, .. } | Op::Atomic { mem, .. } = &inst.op {
+            self.writes.insert(*mem);
         }
     }
 }

@@ -138,7 +138,8 @@ fn instruction_sets_agree() {
         let mut first: Option<(Isa, Vec<f32>)> = None;
         for isa in Isa::ALL.into_iter().filter(|i| i.available()) {
             let k = compile(&f, &CpuOptions { isa: Some(isa), ..CpuOptions::default() }).unwrap();
-            if isa == Isa::Avx512 && matches!(op, UnaryOp::Exp | UnaryOp::Exp2 | UnaryOp::Sigmoid) {
+            // The widest set has the instruction.
+            if Isa::ALL.first() == Some(&isa) && matches!(op, UnaryOp::Exp | UnaryOp::Exp2 | UnaryOp::Sigmoid) {
                 assert!(k.asm().contains("vscalefps"), "{op}:\n{}", k.vector_programs());
             }
             let got: Vec<f32> = run_compiled(&k, &x);
