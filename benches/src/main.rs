@@ -25,6 +25,7 @@ mod vector_add;
 #[path = "../../examples/minilm/kernels.rs"]
 mod kernels;
 #[path = "../../examples/minilm/model.rs"]
+#[allow(dead_code)]
 mod model;
 #[path = "../../examples/minilm/tokens.rs"]
 mod tokens;
