@@ -109,7 +109,7 @@ impl Finder<'_> {
         let (low, high) = self.range(constants, argument);
         let [low, edge, high] = [low, float(edge)?, high].map(|x| (x * factor).round());
         // Exponents stay normal in both steps; at 129 either way gives infinity.
-        let fits = low >= -190.0 && edge >= -125.0 && edge <= 63.0 && high <= 129.0;
+        let fits = low >= -190.0 && (-125.0..=63.0).contains(&edge) && high <= 129.0;
         (fits && limited == argument && float(magic)? == MAGIC && float(one)? == 1.0).then_some((x, n))
     }
 }

@@ -389,7 +389,7 @@ impl<'a> Emitter<'a> {
                 }
             }
             // One per cache line, where vectors are shorter.
-            Op::Prefetch(addr, d) if (addr.vectors as usize * self.lanes() * d.size()) % 64 != 0 => {}
+            Op::Prefetch(addr, d) if !(addr.vectors as usize * self.lanes() * d.size()).is_multiple_of(64) => {}
             Op::Prefetch(addr, d) => {
                 let m = self.address(&addr, d);
                 self.asm.op1m(Code::Prefetcht0_m8, m);
