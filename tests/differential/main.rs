@@ -105,7 +105,7 @@ fn worker(
         match check(&mut source, &engines, &target) {
             Outcome::Agreed => {
                 let n = 1 + tally.agreed.fetch_add(1, Relaxed);
-                if n % 10_000 == 0 {
+                if n.is_multiple_of(10_000) {
                     eprintln!("{n} programs agree so far");
                 }
             }
