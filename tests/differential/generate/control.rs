@@ -68,6 +68,7 @@ impl Gen<'_> {
         let start = self.pool.len();
         let params = self.b.open_region(&types, AT);
         self.trips = trips.saturating_mul(iterations.max(1));
+        self.cost = self.cost.saturating_add(self.trips);
         self.depth += 1;
         self.open.extend(&ids);
         self.offer(&carried, &params);
@@ -277,6 +278,7 @@ impl Gen<'_> {
         let p = self.b.open_region(&types, AT);
         let trips = self.trips;
         self.trips = trips.saturating_mul(limit.max(1) as u64);
+        self.cost = self.cost.saturating_add(self.trips);
         self.depth += 1;
         self.put(p[0], Num::whole(4.0));
         self.offer(&carried, &p[1..]);

@@ -118,6 +118,7 @@ pub fn generate(c: &mut Source) -> Result<Case, Refused> {
     };
     g.header();
     g.b.begin_body();
+    g.cost = g.trips;
     for _ in 0..1 + g.c.below(3) {
         g.load_fresh();
     }
