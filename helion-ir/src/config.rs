@@ -9,8 +9,78 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+/// Which values a knob takes. Values are whole numbers everywhere; the domain gives them their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// Every whole number from the first to the second.
+    Integer(u64, u64),
+    /// Powers of two from the first to the second.
+    PowerOfTwo(u64, u64),
+    /// One of these words, by position.
+    Choice(&'static [&'static str]),
+    /// 0 is `off`, 1 is `on`.
+    Switch,
+}
+
+impl Domain {
+    const SWITCH: &'static [&'static str] = &["off", "on"];
+
+    /// The words for values, if they have any.
+    pub const fn words(self) -> Option<&'static [&'static str]> {
+        match self {
+            Domain::Choice(words) => Some(words),
+            Domain::Switch => Some(Domain::SWITCH),
+            Domain::Integer(..) | Domain::PowerOfTwo(..) => None,
+        }
+    }
+    /// Whether a value is in the domain.
+    pub const fn contains(self, v: u64) -> bool {
+        match self {
+            Domain::Integer(lo, hi) => lo <= v && v <= hi,
+            Domain::PowerOfTwo(lo, hi) => lo <= v && v <= hi && v.is_power_of_two(),
+            Domain::Choice(words) => v < words.len() as u64,
+            Domain::Switch => v < 2,
+        }
+    }
+    /// A value as printed.
+    pub fn show(self, v: u64) -> String {
+        let word = self.words().and_then(|w| w.get(usize::try_from(v).ok()?));
+        word.map_or_else(|| v.to_string(), |w| (*w).to_owned())
+    }
+    /// Reads what [`show`](Domain::show) prints; `None` when it is not in the domain.
+    pub fn read(self, text: &str) -> Option<u64> {
+        let v = match self.words() {
+            Some(words) => words.iter().position(|w| *w == text)? as u64,
+            None => text.parse().ok()?,
+        };
+        self.contains(v).then_some(v)
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Domain::Integer(lo, hi) => write!(f, "{lo} to {hi}"),
+            Domain::PowerOfTwo(lo, hi) => write!(f, "powers of two, {lo} to {hi}"),
+            Domain::Choice(words) => f.write_str(&words.join(", ")),
+            Domain::Switch => f.write_str("off, on"),
+        }
+    }
+}
+
+/// What slots of a knob belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One slot for the whole kernel.
+    Kernel,
+    /// One slot for each tile variable, by its name.
+    Tile,
+    /// One slot for each tunable that the kernel registers, by its name.
+    Tunable,
+}
+
 macro_rules! knobs {
-    ($($variant:ident $key:literal $lo:literal $hi:literal $doc:literal;)*) => {
+    ($($variant:ident $key:literal $scope:ident $domain:expr, $doc:literal;)*) => {
         /// A scheduling decision that can be pinned or searched.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Knob { $(#[doc = $doc] $variant,)* }
@@ -19,20 +89,25 @@ macro_rules! knobs {
             pub const ALL: &'static [Knob] = &[$(Knob::$variant),*];
             /// The key in printed configs.
             pub const fn key(self) -> &'static str { match self { $(Knob::$variant => $key,)* } }
-            /// Smallest and largest legal value.
-            pub const fn range(self) -> (u64, u64) { match self { $(Knob::$variant => ($lo, $hi),)* } }
+            /// What its slots belong to.
+            pub const fn scope(self) -> Scope { match self { $(Knob::$variant => Scope::$scope,)* } }
+            /// The values it can have; a kernel's space holds those worth trying.
+            pub const fn domain(self) -> Domain { match self { $(Knob::$variant => $domain,)* } }
             /// Meaning, when it applies, what it costs and buys.
             pub const fn doc(self) -> &'static str { match self { $(Knob::$variant => $doc,)* } }
         }
     };
 }
 
+use Domain::Integer;
+
 knobs! {
-    Block "block" 1 1048576 "Block size of a tile variable (slot: the variable's name). Applies to every variable that is not a unit variable. Larger blocks reuse loaded data more and need more cache.";
-    MicroRows "micro_rows" 1 32 "Rows of the register tile of matrix products. Applies to kernels with `dot`. More rows reuse each loaded vector of the right operand; rows times vectors must fit in the registers.";
-    MicroVectors "micro_vectors" 1 8 "Vectors per row of the register tile of matrix products. Applies to kernels with `dot`.";
-    Unroll "unroll" 1 8 "How many vectors one iteration of a fused loop handles. Hides latency; costs registers.";
-    Threads "threads" 1 1024 "How many threads share the grid. Default: all of the device's, one for tiny launches.";
+    Block "block" Tile Integer(1, 1 << 20), "Block size of a tile variable. Applies to every variable that is not a unit variable. Larger blocks reuse loaded data more and need more cache.";
+    MicroRows "micro_rows" Kernel Integer(1, 32), "Rows of the register tile of matrix products. Applies to kernels with `dot`. More rows reuse each loaded vector of the right operand; rows times vectors must fit in the registers.";
+    MicroVectors "micro_vectors" Kernel Integer(1, 8), "Vectors per row of the register tile of matrix products. Applies to kernels with `dot`.";
+    Unroll "unroll" Kernel Integer(1, 8), "How many vectors one iteration of a fused loop handles. Hides latency; costs registers.";
+    Threads "threads" Kernel Integer(1, 1024), "How many threads share the grid. Default: all of the device's, one for tiny launches.";
+    User "user" Tunable Integer(0, u64::MAX), "A tunable that the kernel registers itself, by its name there. Its values and their meaning are the kernel's.";
 }
 
 /// A knob applied to something; the name is empty for knobs of the whole kernel.
@@ -81,6 +156,11 @@ impl Config {
     pub fn block(self, tile: &str, size: u64) -> Config {
         self.with(Slot::of(Knob::Block, tile), size)
     }
+    /// Pins a knob of the whole kernel.
+    #[must_use]
+    pub fn knob(self, knob: Knob, value: u64) -> Config {
+        self.with(Slot::kernel(knob), value)
+    }
     /// Pins a slot.
     #[must_use]
     pub fn with(mut self, slot: Slot, value: u64) -> Config {
@@ -103,15 +183,15 @@ impl Config {
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
-    /// Checks every value against its knob's range.
+    /// Checks every value against its knob's domain.
     ///
     /// # Errors
-    /// The first value outside its range, in words.
+    /// The first value outside its domain, in words.
     pub fn check(&self) -> Result<(), String> {
         for (slot, v) in self.iter() {
-            let (lo, hi) = slot.knob.range();
-            if !(lo..=hi).contains(&v) {
-                return Err(format!("`{slot}={v}` is outside the range of `{}`, {lo} to {hi}", slot.knob.key()));
+            let domain = slot.knob.domain();
+            if !domain.contains(v) {
+                return Err(format!("`{slot}={v}` is outside the domain of `{}`: {domain}", slot.knob.key()));
             }
         }
         Ok(())
@@ -130,7 +210,7 @@ impl fmt::Display for Config {
             return f.write_str("default");
         }
         for (i, (slot, v)) in self.iter().enumerate() {
-            write!(f, "{}{slot}={v}", if i == 0 { "" } else { " " })?;
+            write!(f, "{}{slot}={}", if i == 0 { "" } else { " " }, slot.knob.domain().show(v))?;
         }
         Ok(())
     }
@@ -159,10 +239,11 @@ impl FromStr for Config {
                 let keys: Vec<_> = Knob::ALL.iter().map(|k| k.key()).collect();
                 ParseError(format!("`{key}` is not a knob; the knobs are {}", keys.join(", ")))
             })?;
-            let v = v.parse().map_err(|_| ParseError(format!("`{word}`: the value must be a whole number")))?;
+            let domain = knob.domain();
+            let v =
+                domain.read(v).ok_or_else(|| ParseError(format!("`{word}`: the values of `{key}` are {domain}")))?;
             config.set(Slot::of(knob, of), v);
         }
-        config.check().map_err(ParseError)?;
         Ok(config)
     }
 }
@@ -184,6 +265,41 @@ impl ConfigSpace {
             }
         }
         c
+    }
+    /// Adds a slot; the first value is its default. Slots are searched in the order they are added.
+    pub fn add(&mut self, slot: Slot, values: Vec<u64>) {
+        debug_assert!(!values.is_empty() && self.values(&slot).is_none(), "{slot}");
+        self.slots.push((slot, values));
+    }
+    /// The values of a slot, the default first; `None` when the kernel has no such slot.
+    pub fn values(&self, slot: &Slot) -> Option<&[u64]> {
+        self.slots.iter().find(|(s, _)| s == slot).map(|(_, v)| v.as_slice())
+    }
+    /// Leaves a slot only these values, the first being its default from now on. They need not have been
+    /// among its values before.
+    ///
+    /// # Errors
+    /// The kernel has no such slot, there is no value, or one is outside the knob's domain; in words.
+    pub fn restrict(&mut self, slot: &Slot, values: &[u64]) -> Result<(), String> {
+        let domain = slot.knob.domain();
+        if values.is_empty() {
+            return Err(format!("`{slot}`: at least one value is needed"));
+        }
+        if let Some(v) = values.iter().find(|v| !domain.contains(**v)) {
+            return Err(format!("`{slot}={v}` is outside the domain of `{}`: {domain}", slot.knob.key()));
+        }
+        let has: Vec<String> = self.slots.iter().map(|(s, _)| s.to_string()).collect();
+        let Some((_, own)) = self.slots.iter_mut().find(|(s, _)| s == slot) else {
+            let has = if has.is_empty() { "nothing to choose".to_owned() } else { has.join(", ") };
+            return Err(format!("`{slot}` is not in the kernel's space, which has {has}"));
+        };
+        values.clone_into(own);
+        Ok(())
+    }
+    /// Whether a config has a value from this space in every slot and pins nothing else.
+    pub fn contains(&self, config: &Config) -> bool {
+        config.iter().count() == self.slots.len()
+            && self.slots.iter().all(|(s, v)| config.get(s).is_some_and(|x| v.contains(&x)))
     }
     /// How many configs there are.
     pub fn len(&self) -> u64 {

@@ -8,6 +8,7 @@ use super::explain::Report;
 use super::tune::Tuning;
 use crate::error::Result;
 use crate::settings::{self, Isa};
+pub use helion_autotune::Effort;
 use helion_ir::config::Config;
 use helion_ir::tile::Verified;
 use std::cell::{Cell, RefCell};
@@ -26,18 +27,6 @@ pub enum Action {
     Explain,
     /// Search for the best config, remember it, and run.
     Tune,
-}
-
-/// How long a search for the best config may take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Effort {
-    /// No search: what was remembered, or the default.
-    None,
-    /// Some tens of configs; about a second or two.
-    #[default]
-    Quick,
-    /// Some hundreds of configs; up to a minute.
-    Full,
 }
 
 /// The part of the mode that a warm launch looks at.

@@ -10,7 +10,7 @@ use super::outputs::{Outputs, same};
 use super::{cache, exec, records};
 use crate::error::{Error, Result};
 use crate::settings;
-use helion_autotune::{Budget, Measure, Outcome, search};
+use helion_autotune::thin::{Budget, Measure, Outcome, search};
 use helion_codegen::pipeline::Made;
 use helion_ir::config::Config;
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! The race: prepare candidates, sample them in turn, drop the slower half, repeat, hold a final.
 
-use crate::{Budget, Measure, Outcome, Tried, candidates};
+use super::{Budget, Measure, Outcome, Tried, candidates};
 use helion_ir::config::ConfigSpace;
 use std::time::Instant;
 
