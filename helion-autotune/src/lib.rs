@@ -13,9 +13,13 @@
 mod bench;
 mod budget;
 mod outcome;
+mod progress;
 mod random;
+mod report;
 pub mod thin;
 
 pub use bench::{Bench, Id, Rejection};
 pub use budget::{Budget, Effort};
 pub use outcome::{End, Noise, Observer, Outcome, Progress, Timing, Trial};
+pub use progress::Bar;
+pub use report::Report;
