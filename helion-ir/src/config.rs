@@ -296,6 +296,16 @@ impl ConfigSpace {
         values.clone_into(own);
         Ok(())
     }
+    /// Leaves at most so many configs (at least one): the slots with the most values lose their last ones.
+    pub fn cut(&mut self, most: u64) {
+        while self.len() > most.max(1) {
+            let widest = self.slots.iter_mut().map(|(_, v)| v).max_by_key(|v| v.len());
+            match widest {
+                Some(v) if v.len() > 1 => v.pop(),
+                _ => return,
+            };
+        }
+    }
     /// Whether a config has a value from this space in every slot and pins nothing else.
     pub fn contains(&self, config: &Config) -> bool {
         config.iter().count() == self.slots.len()
