@@ -12,10 +12,12 @@
 
 mod bench;
 mod budget;
+pub mod cover;
 mod outcome;
 mod progress;
 mod random;
 mod report;
+pub mod table;
 pub mod thin;
 
 pub use bench::{Bench, Id, Rejection};
