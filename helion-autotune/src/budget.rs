@@ -1,9 +1,11 @@
 //! How much a search may spend, and when it has found enough.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How long a search may take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Effort {
     /// No search: what was remembered, or the cost model's choice.
     None,

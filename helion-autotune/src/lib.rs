@@ -18,6 +18,7 @@ mod progress;
 mod random;
 mod report;
 pub mod table;
+pub mod store;
 pub mod thin;
 
 pub use bench::{Bench, Id, Rejection};

@@ -2,10 +2,11 @@
 
 use crate::{Effort, Rejection};
 use helion_ir::config::Config;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The time of a config: the median of its samples with a confidence interval of 95 %.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// Median seconds of a launch.
     pub seconds: f64,
@@ -33,7 +34,7 @@ pub struct Trial {
 }
 
 /// How far apart two measurements of the same config were: the noise floor of a search.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Noise {
     /// Ratio of the medians of two identical arms, the larger over the smaller; 1 when there is no noise.
     pub ratio: f64,
@@ -42,7 +43,8 @@ pub struct Noise {
 }
 
 /// Why a search ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum End {
     /// Every config was tried.
     Exhausted,

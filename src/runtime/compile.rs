@@ -78,7 +78,8 @@ pub(super) fn trace(state: &State, body: impl FnOnce(&mut Builder)) -> Result<Tr
     let verify = start.elapsed() - traced;
     let phases = vec![Phase { name: "trace", time: traced }, Phase { name: "verify", time: verify }];
     dump(state.kernel, Stage::Tile, || text.clone());
-    let id = records::Id::new(state.kernel, &text, target());
+    let space = schedule::config_space(&verified, target());
+    let id = records::Id::new(state.kernel, &text, &space, target());
     Ok(Traced { verified, text, id, phases })
 }
 

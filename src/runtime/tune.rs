@@ -10,7 +10,9 @@ use super::outputs::{Outputs, same};
 use super::{cache, exec, records};
 use crate::error::{Error, Result};
 use crate::settings;
+use helion_autotune::store::Point;
 use helion_autotune::thin::{Budget, Measure, Outcome, search};
+use helion_autotune::{End, Noise, Timing};
 use helion_codegen::pipeline::Made;
 use helion_ir::config::Config;
 use std::collections::HashMap;
@@ -75,12 +77,47 @@ pub(super) fn tune(state: &State, traced: &Traced, effort: Effort, threads: usiz
             .broken
             .unwrap_or_else(|| Error::internal(format!("the default of `{kernel}` cannot be timed"))));
     };
-    let (seconds, default_seconds) = (outcome.seconds, outcome.default_seconds);
     let config = outcome.best.clone();
-    let tried = outcome.tried.len();
-    records::remember(&traced.id, &records::Record { config: config.clone(), seconds, default_seconds, tried });
+    let names = |i| state.symbol_name(i).unwrap_or_default();
+    let sizes = state.sizes.iter().enumerate().map(|(i, v)| (names(i), *v)).collect();
+    let default = space.default_config();
+    records::remember(&traced.id, point(&outcome, default, sizes, (effort, settings::seed_tuning(), threads)));
     cache::forget(|c| c.id == traced.id);
     Ok(Tuning { kernel, outcome: Some(outcome), config })
+}
+
+/// What is remembered of an outcome.
+fn point(
+    o: &Outcome,
+    default: Config,
+    sizes: Vec<(String, u64)>,
+    (effort, seed, threads): (Effort, u64, usize),
+) -> Point {
+    let timing = |seconds| Timing { seconds, low: seconds, high: seconds, samples: 1 };
+    let effort = match effort {
+        Effort::None => helion_autotune::Effort::None,
+        Effort::Quick => helion_autotune::Effort::Quick,
+        Effort::Full => helion_autotune::Effort::Full,
+    };
+    let done = helion_autotune::Outcome {
+        best: o.best.clone(),
+        timing: timing(o.seconds),
+        default,
+        default_timing: timing(o.default_seconds),
+        runners_up: Vec::new(),
+        trials: Vec::new(),
+        noise: Noise { ratio: 1.0, samples: 0 },
+        bound: None,
+        space: o.space,
+        time: o.time,
+        end: End::Configs,
+        strategy: "thin",
+        effort,
+        seed,
+    };
+    let mut point = Point::of(&done, sizes, threads as u32);
+    point.provenance.measured = o.tried.len() as u64;
+    point
 }
 
 /// Compiles, checks and times configs of one launch.

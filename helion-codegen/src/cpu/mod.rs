@@ -10,6 +10,7 @@
 
 mod contract;
 mod host;
+mod identity;
 mod jit;
 mod kernel;
 pub mod memory;
@@ -21,6 +22,7 @@ pub mod vector;
 mod vectorise;
 
 pub use host::host_target;
+pub use identity::identity;
 pub use jit::Effort;
 
 use helion_ir::loops;
