@@ -17,8 +17,8 @@ mod outcome;
 mod progress;
 mod random;
 mod report;
-pub mod table;
 pub mod store;
+pub mod table;
 pub mod thin;
 
 pub use bench::{Bench, Id, Rejection};

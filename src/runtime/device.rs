@@ -38,7 +38,12 @@ impl Device {
         };
         let t = target;
         let (vectors, caches) = (t.vector_bytes, format!("{} {} {}", t.l1_bytes, t.l2_bytes, t.l3_bytes));
-        identity.clone().with("target", &t.name).with("vector bytes", vectors).with("cores", t.cores).with("caches", caches)
+        identity
+            .clone()
+            .with("target", &t.name)
+            .with("vector bytes", vectors)
+            .with("cores", t.cores)
+            .with("caches", caches)
     }
 }
 

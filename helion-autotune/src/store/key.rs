@@ -190,7 +190,8 @@ mod tests {
     #[test]
     fn every_part_of_a_key_counts() {
         let device = Fingerprint::new().with("cpu", "a").with("cores", 2);
-        let key = |kernel, content: &[&str], device: &Fingerprint, compiler| Key::new(kernel, content, device, compiler);
+        let key =
+            |kernel, content: &[&str], device: &Fingerprint, compiler| Key::new(kernel, content, device, compiler);
         let base = key("softmax", &["tile", "space"], &device, "0.1.0");
         assert_eq!(base.digest(), key("softmax", &["tile", "space"], &device.clone(), "0.1.0").digest());
         let others = [

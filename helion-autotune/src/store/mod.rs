@@ -170,7 +170,8 @@ impl Store {
     /// As [`put`](Store::put): all or nothing.
     pub fn merge(&self, key: &Key, points: &Record) -> Result<usize, StoreError> {
         self.update(key, |record| {
-            let later = |p: &Point| record.at(&p.sizes, p.threads).is_none_or(|own| own.provenance.unix < p.provenance.unix);
+            let later =
+                |p: &Point| record.at(&p.sizes, p.threads).is_none_or(|own| own.provenance.unix < p.provenance.unix);
             let taken: Vec<Point> = points.points.iter().filter(|p| later(p)).cloned().collect();
             let count = taken.len();
             taken.into_iter().for_each(|p| record.insert(p));
