@@ -8,7 +8,7 @@ use helion_ir::config::Config;
 use helion_ir::dtype::{DType, Literal};
 use helion_ir::elementwise::{BinaryOp, UnaryOp};
 use helion_ir::loops;
-use helion_ir::target::Target;
+use helion_ir::target::{Speed, Target};
 use helion_ir::tile::{Builder, Dim, Index, Layout, Op, ReduceOp, TileId, Type, ValueId, Verified, verify};
 
 const AT: Loc = Loc::UNKNOWN;
@@ -23,6 +23,7 @@ fn target() -> Target {
         l3_bytes: 32 << 20,
         cores: 2,
         warp: 1,
+        speed: Speed::default(),
     }
 }
 

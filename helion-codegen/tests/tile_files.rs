@@ -9,7 +9,7 @@ use helion_codegen::schedule::schedule;
 use helion_ir::args::{Arg, Args};
 use helion_ir::config::{Config, Knob, Slot};
 use helion_ir::diag::render;
-use helion_ir::target::Target;
+use helion_ir::target::{Speed, Target};
 use helion_ir::tile::ParamKind;
 use helion_ir::{loops, tile};
 
@@ -25,6 +25,7 @@ fn target() -> Target {
         l3_bytes: 32 << 20,
         cores: 2,
         warp: 1,
+        speed: Speed::default(),
     }
 }
 

@@ -19,4 +19,47 @@ pub struct Target {
     pub cores: u32,
     /// Threads that execute in lockstep; 1 on CPUs.
     pub warp: u32,
+    /// How fast it is.
+    pub speed: Speed,
+}
+
+/// How fast a device is: estimates, good enough to compare plans with. Whole numbers, so that equal facts give equal
+/// plans on every run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Speed {
+    /// Clock of a core at work, in MHz.
+    pub mhz: u32,
+    /// Vector arithmetic instructions (a fused multiply-add is one) that a core finishes in ten cycles.
+    pub vector_ops: u32,
+    /// Bytes that one core takes from the second-level cache in ten cycles.
+    pub l2_bytes: u32,
+    /// Bytes that one core takes from the last-level cache in ten cycles.
+    pub l3_bytes: u32,
+    /// MB/s between one core and memory.
+    pub core_memory: u32,
+    /// MB/s between all cores and memory.
+    pub memory: u32,
+    /// Cycles to start a vector loop.
+    pub loop_cycles: u32,
+    /// Cycles to start a program instance.
+    pub program_cycles: u32,
+    /// Nanoseconds to hand work to other threads and wait for them.
+    pub fork_ns: u32,
+}
+
+impl Default for Speed {
+    /// A server core of recent years.
+    fn default() -> Speed {
+        Speed {
+            mhz: 3000,
+            vector_ops: 20,
+            l2_bytes: 300,
+            l3_bytes: 120,
+            core_memory: 12_000,
+            memory: 24_000,
+            loop_cycles: 40,
+            program_cycles: 30,
+            fork_ns: 1000,
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Facts about this machine, for the scheduler.
 
-use helion_ir::target::Target;
+use helion_ir::target::{Speed, Target};
 use std::sync::OnceLock;
 
 /// What the scheduler needs to know of this machine. Cache sizes come from the system, with common sizes
@@ -9,7 +9,8 @@ pub fn host_target() -> Target {
     let (name, vector_bytes, vector_registers) = vector_unit();
     let [l1_bytes, l2_bytes, l3_bytes] = caches();
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-    Target { name: name.into(), vector_bytes, vector_registers, l1_bytes, l2_bytes, l3_bytes, cores, warp: 1 }
+    let speed = Speed::default();
+    Target { name: name.into(), vector_bytes, vector_registers, l1_bytes, l2_bytes, l3_bytes, cores, warp: 1, speed }
 }
 
 /// Name, bytes and number of vector registers.

@@ -1,0 +1,173 @@
+//! Cycles of each leaf, as far as a core's own work goes, and the time of a launch.
+
+use super::traffic;
+use super::tree::{ContractWork, Leaf, NestWork, Tree, Work};
+use super::values::{Loop, LoopId};
+use helion_ir::target::{Speed, Target};
+
+/// Bytes of a cache that a plan may count on: the rest holds what nobody plans.
+const USABLE: f64 = 0.75;
+/// Cycles until a result can be used by the next step.
+const LATENCY: f64 = 4.0;
+/// Steps of a sum that overlap.
+const ACCUMULATORS: f64 = 2.0;
+/// Steps of `k`, and columns, that a product packs at once.
+const KC: f64 = 512.0;
+const NC: f64 = 2048.0;
+/// Cycles to pack an element: as it lies, across rows, with conversion.
+const PACK: [f64; 3] = [0.35, 1.0, 1.2];
+/// Cycles to start a register tile.
+const TILE: f64 = 25.0;
+
+/// Which iterations of loops count.
+#[derive(Clone, Copy, PartialEq)]
+enum Pick {
+    Mean,
+    Most,
+}
+
+impl Pick {
+    fn of(self, l: &Loop) -> f64 {
+        match self {
+            Pick::Mean => l.mean,
+            Pick::Most => l.most,
+        }
+    }
+}
+
+/// Seconds of a launch on so many threads.
+pub(super) fn seconds(mut tree: Tree, target: &Target, threads: u32) -> f64 {
+    let programs: f64 = tree.loops[..tree.grid].iter().map(|l| l.mean.ceil()).product();
+    if programs < 1.0 {
+        return 0.0;
+    }
+    let serial = share(&tree, target, 1.0, programs);
+    let threads = f64::from(threads.max(1)).min(programs);
+    if threads < 1.5 {
+        return serial;
+    }
+    divide_grid(&mut tree, threads);
+    let speed = &target.speed;
+    let parallel = share(&tree, target, threads, programs / threads);
+    // The largest programs decide how the last round ends.
+    let (mean, most) = (work(&tree, target, Pick::Mean), work(&tree, target, Pick::Most));
+    let full = programs * (mean / most.max(1.0)).clamp(0.01, 1.0);
+    let rounds = (full / threads - 1e-6).ceil().max(1.0) / (full / threads);
+    // The runtime keeps launches on one thread that are too small for several.
+    serial.min(parallel * rounds + f64::from(speed.fork_ns) * 1e-9)
+}
+
+/// Gives one thread its part of the grid: blocks of the outermost loops.
+fn divide_grid(tree: &mut Tree, threads: f64) {
+    let mut rest = threads;
+    for l in &mut tree.loops[..tree.grid] {
+        let by = rest.min(l.mean.max(1.0));
+        *l = Loop { mean: l.mean / by, most: l.most / by, span: ((l.span - 1.0) / by).ceil() + 1.0, ..*l };
+        rest /= by;
+    }
+}
+
+/// Seconds of one thread's part, of so many programs, while so many threads are at work.
+fn share(tree: &Tree, target: &Target, threads: f64, programs: f64) -> f64 {
+    let s = &target.speed;
+    let hertz = f64::from(s.mhz) * 1e6;
+    let l3 = target.l3_bytes as f64 / threads;
+    let sizes = [target.l1_bytes as f64, target.l2_bytes as f64, l3];
+    let core_memory = f64::from(s.core_memory).min(f64::from(s.memory) / threads) * 1e6;
+    let rates = [f64::from(s.l2_bytes) / 10.0 * hertz, f64::from(s.l3_bytes) / 10.0 * hertz, core_memory];
+    let traffic = sizes.map(|size| traffic::into_cache(tree, size * USABLE));
+    let mut total = programs * f64::from(s.program_cycles) / hertz;
+    for (i, leaf) in tree.leaves.iter().enumerate() {
+        let compute = runs(leaf, tree, Pick::Mean) * cycles(leaf, tree, target, Pick::Mean) / hertz;
+        let moved: f64 = traffic.iter().zip(rates).map(|(bytes, rate)| bytes[i] / rate).sum();
+        total += overlap(compute, moved);
+    }
+    total
+}
+
+/// Time of two things of which most happens at once.
+fn overlap(a: f64, b: f64) -> f64 {
+    a.max(b) + 0.25 * a.min(b)
+}
+
+/// How often a leaf runs.
+fn runs(leaf: &Leaf, tree: &Tree, pick: Pick) -> f64 {
+    leaf.around.iter().map(|l| pick.of(&tree.loops[*l as usize])).product::<f64>() * leaf.weight
+}
+
+/// Cycles of one program, with the grid's loops as they are.
+fn work(tree: &Tree, target: &Target, pick: Pick) -> f64 {
+    let one = |leaf: &Leaf| runs(leaf, tree, pick) * cycles(leaf, tree, target, pick);
+    tree.leaves.iter().map(one).sum()
+}
+
+fn cycles(leaf: &Leaf, tree: &Tree, target: &Target, pick: Pick) -> f64 {
+    match &leaf.work {
+        Work::Scalar(c) => *c,
+        Work::Nest(n) => nest(n, leaf, tree, &target.speed, pick),
+        Work::Contract(c) => contract(c, leaf, tree, target, pick),
+    }
+}
+
+fn nest(n: &NestWork, leaf: &Leaf, tree: &Tree, speed: &Speed, pick: Pick) -> f64 {
+    let trips = |l: LoopId| pick.of(&tree.loops[l as usize]);
+    let all: f64 = leaf.loops.clone().map(trips).product();
+    let Some(axis) = n.lanes_of else { return all * n.step + n.start };
+    let along = trips(axis);
+    if along <= 0.0 || all <= 0.0 {
+        return 0.0;
+    }
+    let calls = all / along;
+    let steps = (along / n.lanes).ceil();
+    let per_cycle = f64::from(speed.vector_ops) / 10.0;
+    let mut step = ((n.step + n.loads + n.stores) / per_cycle).max(n.loads / 2.0).max(n.stores).max(0.5);
+    if n.folds {
+        step = step.max(LATENCY / ACCUMULATORS);
+    }
+    calls * (f64::from(speed.loop_cycles) + n.start + steps * step)
+}
+
+fn contract(c: &ContractWork, leaf: &Leaf, tree: &Tree, target: &Target, pick: Pick) -> f64 {
+    let trips = |l: LoopId| pick.of(&tree.loops[l as usize]);
+    let (m, n, k) = (trips(c.m), trips(c.n), trips(c.k));
+    let batch: f64 = (leaf.loops.start..c.m).map(trips).product();
+    if m <= 0.0 || n <= 0.0 || k <= 0.0 {
+        return 0.0;
+    }
+    let lanes = (f64::from(target.vector_bytes) / c.dtype.size() as f64).max(1.0);
+    let (rows, vectors) = c.micro.map_or_else(|| default_micro(target), |(r, v)| (f64::from(r), f64::from(v)));
+    let rows = c.rows.map_or(rows, |b| rows.min(b as f64)).max(1.0);
+    let columns = vectors * lanes;
+    // The last rows take the smallest kernel that holds them: halves of the full one.
+    let whole = (m / rows).floor();
+    let rest = m - whole * rows;
+    let mut edge = rows;
+    while edge / 2.0 >= rest && edge > 1.0 {
+        edge = (edge / 2.0).floor();
+    }
+    let per_cycle = f64::from(target.speed.vector_ops) / 10.0;
+    let blocks = (k / KC).ceil();
+    let kernel = |rows: f64| {
+        let step = (rows * vectors / per_cycle).max(vectors).max(rows / 2.0).max(LATENCY / 2.0);
+        k * step * 1.04 + blocks * (TILE + rows * vectors * 1.5)
+    };
+    let ragged = |rows: f64| kernel(rows) + blocks * rows * columns * 0.4;
+    let across = (n / columns).floor();
+    let part = if n > across * columns { 1.0 } else { 0.0 };
+    let mut tiles = whole * (across * kernel(rows) + part * ragged(rows));
+    if rest > 0.0 {
+        tiles += (across + part) * ragged(edge);
+    }
+    let pack = |i: usize| if c.converted[i] { PACK[2] } else { PACK[usize::from(c.transposed[i])] };
+    let packing = m * k * pack(0) * (n / NC).ceil() + n * k * pack(1);
+    batch * (60.0 + tiles + packing)
+}
+
+/// The register tile that fills the registers.
+fn default_micro(target: &Target) -> (f64, f64) {
+    match target.vector_registers {
+        32.. => (12.0, 2.0),
+        _ if target.vector_bytes >= 32 => (6.0, 2.0),
+        _ => (4.0, 2.0),
+    }
+}
