@@ -99,10 +99,13 @@ macro_rules! knobs {
     };
 }
 
-use Domain::Integer;
+use Domain::{Choice, Integer, PowerOfTwo};
 
 knobs! {
     Block "block" Tile Integer(1, 1 << 20), "Block size of a tile variable. Applies to every variable that is not a unit variable. Larger blocks reuse loaded data more and need more cache.";
+    Order "order" Kernel Integer(0, 5039), "Which order the axes of the grid are walked in: the number of a permutation, in the order of their names as written; 0 is as written. The last axis varies fastest. Applies to kernels with two or more grid axes. Costs nothing; neighbours in the walk share what they both read in caches.";
+    Grid "grid" Kernel Choice(&["flat", "swizzled", "persistent"]), "How tiles become program instances. `flat`: one for each tile, in row-major order. `swizzled`: the last two axes in groups of `group` rows, each group walked column by column, so that neighbours share operands of both axes; applies to kernels with two or more grid axes, costs some index arithmetic. `persistent`: as many instances as the device has cores, each looping over tiles with a stride; saves starting instances, gives up balancing among them.";
+    Group "group" Kernel PowerOfTwo(2, 64), "Rows of a group of a swizzled grid. Applies where `grid` is `swizzled`. Larger groups reuse columns more and rows less.";
     MicroRows "micro_rows" Kernel Integer(1, 32), "Rows of the register tile of matrix products. Applies to kernels with `dot`. More rows reuse each loaded vector of the right operand; rows times vectors must fit in the registers.";
     MicroVectors "micro_vectors" Kernel Integer(1, 8), "Vectors per row of the register tile of matrix products. Applies to kernels with `dot`.";
     Unroll "unroll" Kernel Integer(1, 8), "How many vectors one iteration of a fused loop handles. Hides latency; costs registers.";
@@ -178,6 +181,12 @@ impl Config {
     /// Every pinned slot in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Slot, u64)> {
         self.values.iter().map(|(s, v)| (s, *v))
+    }
+    /// The same without what it pins of some knobs.
+    #[must_use]
+    pub fn without(mut self, knobs: &[Knob]) -> Config {
+        self.values.retain(|slot, _| !knobs.contains(&slot.knob));
+        self
     }
     /// Whether nothing is pinned.
     pub fn is_empty(&self) -> bool {

@@ -5,7 +5,6 @@
 //! at a time, so that what a row needs stays in the first-level cache.
 
 use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
-use helion_ir::diag::Diagnostic;
 use helion_ir::target::Target;
 use helion_ir::tile::{Dim, Function, Index, Inst, Op, Region, TileId};
 
@@ -102,25 +101,21 @@ impl Roles {
     }
 }
 
-/// Whether a config fits a kernel.
+/// Whether a slot of `block` names a tile variable with a block size.
 ///
 /// # Errors
-/// The first value that does not, in words.
-pub fn check_config(func: &Function, config: &Config) -> Result<(), String> {
-    config.check()?;
+/// Which variables there are.
+pub fn check_slot(func: &Function, slot: &Slot) -> Result<(), String> {
     let names: Vec<&str> = func.tiles.iter().filter(|t| !t.unit).map(|t| t.name.as_str()).collect();
-    for (slot, _) in config.iter() {
-        if slot.knob == Knob::Block && !names.contains(&slot.of.as_str()) {
-            let has = if names.is_empty() { "none with a block size".to_owned() } else { names.join(", ") };
-            return Err(format!("kernel `{}` has no tile variable `{}`; it has {has}", func.name, slot.of));
-        }
+    if names.contains(&slot.of.as_str()) {
+        return Ok(());
     }
-    Ok(())
+    let has = if names.is_empty() { "none with a block size".to_owned() } else { names.join(", ") };
+    Err(format!("kernel `{}` has no tile variable `{}`; it has {has}", func.name, slot.of))
 }
 
 /// The block size of every tile variable: what the config pins, the default elsewhere.
-pub fn choose(func: &Function, config: &Config, target: &Target) -> Result<Vec<u64>, Diagnostic> {
-    check_config(func, config).map_err(|e| Diagnostic::new(helion_ir::Loc::UNKNOWN, e))?;
+pub fn choose(func: &Function, config: &Config, target: &Target) -> Vec<u64> {
     let roles = Roles::of(func);
     let block = |(k, var): (usize, &helion_ir::tile::TileVar)| {
         if var.unit {
@@ -129,7 +124,7 @@ pub fn choose(func: &Function, config: &Config, target: &Target) -> Result<Vec<u
         let pinned = config.get(&Slot::of(Knob::Block, &var.name));
         pinned.unwrap_or_else(|| roles.candidates(func, TileId(k as u32), target)[0])
     };
-    Ok(func.tiles.iter().enumerate().map(block).collect())
+    func.tiles.iter().enumerate().map(block).collect()
 }
 
 /// Every slot of a kernel with the values worth trying, the default first.
@@ -138,7 +133,7 @@ pub fn config_space(func: &Function, target: &Target) -> ConfigSpace {
     let mut space = ConfigSpace::default();
     for (k, var) in func.tiles.iter().enumerate().filter(|(_, v)| !v.unit) {
         let values = roles.candidates(func, TileId(k as u32), target);
-        space.slots.push((Slot::of(Knob::Block, &var.name), values));
+        space.add(Slot::of(Knob::Block, &var.name), values);
     }
     space
 }

@@ -5,10 +5,11 @@ use helion_ir::config::Config;
 use helion_ir::diag::{Diagnostic, Loc};
 use helion_ir::dtype::{DType, Literal};
 use helion_ir::elementwise::BinaryOp;
-use helion_ir::loops::{self, Buffer, BufferId, GridAxis, Mem, Op, Stmt, Val};
+use helion_ir::loops::{self, Buffer, BufferId, Mem, Op, Stmt, Val};
 use helion_ir::tile::{Dim, Function, Inst, ParamKind, Shape, TileId, ValueId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::grid::Walk;
 use super::scope::{Key, Scope};
 
 /// Where a value of the tile function is.
@@ -48,6 +49,8 @@ pub struct Lower<'a> {
     pub uses: Uses,
     /// Block size of each tile variable.
     pub blocks: Vec<u64>,
+    /// How tiles become program instances.
+    pub walk: Walk,
     /// Register tile for matrix products, if pinned.
     pub micro: Option<loops::Micro>,
     /// What is built.
@@ -101,7 +104,7 @@ pub struct Dest {
 
 impl<'a> Lower<'a> {
     /// A scheduler for `src` with the given block sizes.
-    pub fn new(src: &'a Function, config: Config, blocks: Vec<u64>) -> Lower<'a> {
+    pub fn new(src: &'a Function, config: Config, blocks: Vec<u64>, walk: Walk) -> Lower<'a> {
         let n = src.values.len();
         let out = loops::Function {
             name: src.name.clone(),
@@ -118,6 +121,7 @@ impl<'a> Lower<'a> {
             src,
             uses: Uses::of(src),
             blocks,
+            walk,
             micro: None,
             out,
             defs: vec![None; n],
@@ -148,27 +152,10 @@ impl<'a> Lower<'a> {
             self.scalar_inst(&mut Scope::kernel(), inst)?;
             self.now += 1;
         }
-        self.grid();
-        self.region(&src.body)?;
+        self.grid(|this| this.region(&src.body))?;
         self.out.body = std::mem::take(&mut self.body);
         super::cleanup::remove_dead(&mut self.out);
         Ok(self.out)
-    }
-
-    /// Declares the grid and binds its tile variables.
-    fn grid(&mut self) {
-        let mut sc = Scope::kernel();
-        for t in self.src.grid().collect::<Vec<_>>() {
-            let var = &self.src.tiles[t.index()];
-            let (lo, hi) = (self.scalar(var.begin), self.scalar(var.end));
-            let step = self.index(self.blocks[t.index()] as i64);
-            let count = self.count_tiles(&mut sc, lo, hi, step);
-            let index = self.value(DType::I64);
-            self.out.grid.push(GridAxis { name: var.name.clone(), count, index });
-            let offset = self.arith(&mut sc, BinaryOp::Mul, index, step);
-            let begin = self.arith(&mut sc, BinaryOp::Add, lo, offset);
-            self.bind_tile(&mut sc, t, begin, hi, index, count);
-        }
     }
 
     /// `ceil((hi - lo) / step)`; not positive when there is nothing.

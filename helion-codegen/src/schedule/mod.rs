@@ -18,14 +18,16 @@ mod cleanup;
 mod dot;
 mod elem;
 pub mod graph;
+mod grid;
 mod lower;
 mod nest;
 mod region;
 mod scope;
+mod space;
 mod uses;
 
 use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
-use helion_ir::diag::Diagnostic;
+use helion_ir::diag::{Diagnostic, Loc};
 use helion_ir::loops::{self, Micro};
 use helion_ir::target::Target;
 use helion_ir::tile::Verified;
@@ -36,8 +38,11 @@ use helion_ir::tile::Verified;
 /// A config that does not fit the kernel, or a construct that has no schedule (with what to write instead).
 pub fn schedule(kernel: &Verified, config: &Config, target: &Target) -> Result<loops::Function, Diagnostic> {
     let func = kernel.function();
-    let blocks = blocks::choose(func, config, target)?;
-    let mut lower = lower::Lower::new(func, config.clone(), blocks);
+    space::check_config(func, config).map_err(|e| Diagnostic::new(Loc::UNKNOWN, e))?;
+    let blocks = blocks::choose(func, config, target);
+    // What the schedule has read is in the code from here on: equal loop IR means equal machine code.
+    let rest = config.clone().without(space::KNOBS);
+    let mut lower = lower::Lower::new(func, rest, blocks, grid::Walk::of(config, target));
     let micro = |k| config.get(&Slot::kernel(k)).map(|v| v as u32);
     if let (Some(rows), Some(vectors)) = (micro(Knob::MicroRows), micro(Knob::MicroVectors)) {
         lower.micro = Some(Micro { rows, vectors });
@@ -45,15 +50,24 @@ pub fn schedule(kernel: &Verified, config: &Config, target: &Target) -> Result<l
     lower.run()
 }
 
-/// Whether a config fits a kernel: known tile variables, values in range.
+/// Whether a config fits a kernel: known slots, values in range.
 ///
 /// # Errors
-/// The first value that does not, in words.
+/// The first slot or value that does not, in words.
 pub fn check_config(kernel: &Verified, config: &Config) -> Result<(), String> {
-    blocks::check_config(kernel.function(), config)
+    space::check_config(kernel.function(), config)
 }
 
-/// The slots of a kernel with the values worth trying on a target.
+/// Whether a config is worth compiling for a target: it fits the kernel, everything it pins has an effect, and
+/// what a program instance needs fits the caches. Cheap beside compiling.
+///
+/// # Errors
+/// What rules it out, in words.
+pub fn legal(kernel: &Verified, config: &Config, target: &Target) -> Result<(), String> {
+    space::legal(kernel.function(), config, target)
+}
+
+/// The slots of a kernel that the schedule reads, with the values worth trying on a target.
 pub fn config_space(kernel: &Verified, target: &Target) -> ConfigSpace {
-    blocks::config_space(kernel.function(), target)
+    space::config_space(kernel.function(), target)
 }

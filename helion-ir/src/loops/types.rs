@@ -43,7 +43,7 @@ pub struct Value {
 pub struct Function {
     /// The kernel's name.
     pub name: String,
-    /// The configuration it was scheduled with, for readers.
+    /// What is left of the configuration after the schedule has read its part: the backend's.
     pub config: Config,
     /// Launch parameters, as in the tile function.
     pub params: Vec<Param>,

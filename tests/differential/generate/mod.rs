@@ -13,7 +13,7 @@ mod shape;
 use std::collections::HashSet;
 
 use helion_ir::args::{Arg, Args};
-use helion_ir::config::Config;
+use helion_ir::config::{Config, ConfigSpace, Knob};
 use helion_ir::dtype::Literal;
 use helion_ir::tile::{self, Builder, Dim, Op, ParamId, Shape, TileId, Type, ValueId, Verified};
 use helion_ir::{BinaryOp, DType, Loc};
@@ -308,14 +308,17 @@ impl Gen<'_> {
         if self.cost > MAX_COST {
             return Err(Refused::Cost);
         }
-        let other = if self.depends_on_blocks { None } else { Some(self.other_config()) };
+        let mut other = if self.depends_on_blocks { None } else { Some(self.other_config()) };
         let f = self.b.finish().map_err(|d| Refused::Verifier(helion_ir::diag::render(&d)))?;
         let kernel = tile::verify(f).map_err(|d| Refused::Verifier(helion_ir::diag::render(&d)))?;
         let (params, bounds): (Vec<Arg>, Vec<Num>) = self.params.into_iter().unzip();
         let args = Args { params, symbols: self.sizes };
         let f = kernel.function();
         args.check(&f.params, &f.symbols).map_err(Refused::Verifier)?;
-        Ok(Case { kernel, args, config: self.config, other, bounds })
+        let space = helion_codegen::schedule::config_space(&kernel, &helion_codegen::cpu::host_target());
+        let mut config = self.config;
+        [&mut config].into_iter().chain(&mut other).for_each(|c| turn_knobs(self.c, &space, c));
+        Ok(Case { kernel, args, config, other, bounds })
     }
 
     /// The same kernel in blocks of other sizes.
@@ -341,6 +344,20 @@ impl Gen<'_> {
             self.depends_on_blocks = true;
         }
     }
+}
+
+/// Pins some of the slots that are not pinned yet: results depend on none of them.
+fn turn_knobs(c: &mut Source, space: &ConfigSpace, config: &mut Config) {
+    for (slot, values) in &space.slots {
+        if config.get(slot).is_none() && c.chance(60) {
+            config.set(slot.clone(), any_value(c, slot.knob, values));
+        }
+    }
+}
+
+/// A value worth trying; for some knobs sometimes an odd one.
+fn any_value(c: &mut Source, _knob: Knob, values: &[u64]) -> u64 {
+    *c.pick(values)
 }
 
 /// The shape two shapes broadcast to.

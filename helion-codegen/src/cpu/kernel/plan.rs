@@ -76,8 +76,9 @@ impl Lower<'_> {
             Stmt::Inst(_) => self.iconst(types::I64, 1),
             Stmt::For { begin, end, step, body, .. } => {
                 let inner = self.work(body);
-                let trips = match (self.known(*begin), self.known(*end), self.known(*step)) {
-                    (Some(b), Some(e), Some(s)) => {
+                let zero = self.iconst(types::I64, 0);
+                let trips = match (self.known(*begin).unwrap_or(zero), self.known(*end), self.known(*step)) {
+                    (b, Some(e), Some(s)) => {
                         let span = self.b.ins().isub(e, b);
                         let one = self.iconst(types::I64, 1);
                         let s = self.b.ins().smax(s, one);
