@@ -4,7 +4,7 @@
 //! a config, why it cannot or should not be compiled. A slot exists only where its knob can change something.
 
 use super::{blocks, grid};
-use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
+use helion_ir::config::{Config, ConfigSpace, Knob, Scope, Slot};
 use helion_ir::target::Target;
 use helion_ir::tile::Function;
 
@@ -39,25 +39,19 @@ pub fn config_space(func: &Function, target: &Target) -> ConfigSpace {
 pub fn check_config(func: &Function, config: &Config) -> Result<(), String> {
     config.check()?;
     let axes: Vec<&str> = func.grid().map(|t| func.tiles[t.index()].name.as_str()).collect();
+    let has = if axes.is_empty() { "no axis".to_owned() } else { axes.join(", ") };
     for (slot, v) in config.iter() {
-        match slot.knob {
-            Knob::Block => blocks::check_slot(func, slot)?,
-            Knob::Order if v >= grid::orders(axes.len()) => {
-                let has = if axes.is_empty() { "no grid axis".to_owned() } else { axes.join(", ") };
-                let last = grid::orders(axes.len()) - 1;
-                return Err(format!(
-                    "`{slot}={v}`: the grid of kernel `{}` has {has}, so orders are 0 to {last}",
-                    func.name
-                ));
-            }
-            Knob::Grid if v == SWIZZLED && axes.len() < 2 => {
-                return Err(format!(
-                    "`{slot}=swizzled` needs two grid axes, kernel `{}` has {}",
-                    func.name,
-                    axes.len()
-                ));
-            }
-            _ => {}
+        if slot.knob == Knob::Block {
+            blocks::check_slot(func, slot)?;
+        } else if slot.knob.scope() == Scope::Kernel && !slot.of.is_empty() {
+            return Err(format!("`{slot}`: there is one `{0}` for the whole kernel, so write `{0}=…`", slot.knob.key()));
+        }
+        if slot.knob == Knob::Order && v >= grid::orders(axes.len()) {
+            let last = grid::orders(axes.len()) - 1;
+            return Err(format!("`{slot}={v}`: the grid of `{}` has {has}, so its orders are 0 to {last}", func.name));
+        }
+        if slot.knob == Knob::Grid && v == SWIZZLED && axes.len() < 2 {
+            return Err(format!("`{slot}=swizzled` needs two grid axes; the grid of `{}` has {has}", func.name));
         }
     }
     Ok(())
