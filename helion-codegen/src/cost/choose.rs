@@ -58,6 +58,7 @@ fn plan(kernel: &Verified, config: &Config, target: &Target) -> Option<loops::Fu
 fn is_seen(knob: Knob) -> bool {
     match knob {
         Knob::Block | Knob::User => true,
+        Knob::Order | Knob::Grid | Knob::Group => false,
         Knob::MicroRows | Knob::MicroVectors | Knob::Unroll | Knob::Threads => false,
     }
 }

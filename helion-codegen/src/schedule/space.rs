@@ -44,7 +44,10 @@ pub fn check_config(func: &Function, config: &Config) -> Result<(), String> {
         if slot.knob == Knob::Block {
             blocks::check_slot(func, slot)?;
         } else if slot.knob.scope() == Scope::Kernel && !slot.of.is_empty() {
-            return Err(format!("`{slot}`: there is one `{0}` for the whole kernel, so write `{0}=…`", slot.knob.key()));
+            return Err(format!(
+                "`{slot}`: there is one `{0}` for the whole kernel, so write `{0}=…`",
+                slot.knob.key()
+            ));
         }
         if slot.knob == Knob::Order && v >= grid::orders(axes.len()) {
             let last = grid::orders(axes.len()) - 1;
