@@ -98,7 +98,10 @@ impl Key {
     /// of configs, facts about arguments. `compiler` is its version.
     pub fn new(kernel: &str, content: &[&str], device: &Fingerprint, compiler: &str) -> Key {
         let content = Digest::of(content.iter().copied());
-        Key::from(Parts { kernel: kernel.to_owned(), content, device: device.clone(), compiler: compiler.to_owned() })
+        Key::from_parts(kernel.to_owned(), content, device.clone(), compiler.to_owned())
+    }
+    pub(super) fn from_parts(kernel: String, content: Digest, device: Fingerprint, compiler: String) -> Key {
+        Key::from(Parts { kernel, content, device, compiler })
     }
     /// The kernel's name.
     pub fn kernel(&self) -> &str {

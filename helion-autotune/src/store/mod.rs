@@ -37,7 +37,9 @@
 //! write the folder may choose configs, all of which compute the same.
 
 mod error;
+mod export;
 mod file;
+mod journal;
 mod key;
 mod lock;
 mod pairs;
@@ -46,6 +48,8 @@ mod record;
 mod samples;
 
 pub use error::{Damage, Problem, StoreError};
+pub use export::{Embedded, ImportError, export, import};
+pub use journal::Journal;
 pub use key::{Digest, FORMAT, Fingerprint, Key};
 pub use lock::{Claim, Guard};
 pub use record::{Measured, Point, Provenance, Record};

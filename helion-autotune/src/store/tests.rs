@@ -5,10 +5,10 @@ use crate::store::samples::{key, point};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// An empty folder of this test, removed at the end.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Folder {
+    pub(super) fn new(name: &str) -> Folder {
         let dir = std::env::temp_dir().join(format!("helion-store-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         Folder(dir)
