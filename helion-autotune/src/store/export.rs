@@ -212,7 +212,9 @@ mod tests {
         let key = |n| samples::key(n).content().to_string();
         check(&key(3), &key(1), "the same key as records[");
         check("\"effort\": \"quick\"", "\"effort\": \"slow\"", "slow");
-        assert!(import("").is_err() && import("[]").is_err() && import("{}").unwrap_err().to_string().contains("format"));
+        assert!(
+            import("").is_err() && import("[]").is_err() && import("{}").unwrap_err().to_string().contains("format")
+        );
     }
 
     #[test]
