@@ -12,17 +12,25 @@
 
 mod bench;
 mod budget;
+mod clock;
 pub mod cover;
 mod outcome;
 mod progress;
 mod random;
 mod report;
+mod search;
+pub mod stats;
 pub mod store;
+pub mod strategy;
+mod surrogate;
 pub mod table;
 pub mod thin;
 
 pub use bench::{Bench, Id, Rejection};
 pub use budget::{Budget, Effort};
+pub use clock::{Clock, Wall};
 pub use outcome::{End, Noise, Observer, Outcome, Progress, Timing, Trial};
 pub use progress::Bar;
 pub use report::Report;
+pub use search::{Task, search};
+pub use strategy::Strategy;
