@@ -29,7 +29,8 @@ fn main() {
             ("guided", Model::Misleading),
         ];
         for (column, (name, model)) in columns.into_iter().enumerate() {
-            let mut ratios: Vec<f64> = (0..seeds as u64).map(|s| one(kind.make, name, model, configs, s) / optimum).collect();
+            let mut ratios: Vec<f64> =
+                (0..seeds as u64).map(|s| one(kind.make, name, model, configs, s) / optimum).collect();
             all[column].extend(ratios.iter().copied());
             print!(" {} |", show(&mut ratios));
         }

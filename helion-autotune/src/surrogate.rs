@@ -71,7 +71,11 @@ impl Shape {
                     continue;
                 }
                 let mut other = self.clone();
-                if is_nugget { other.nugget = value } else { other.reach[i] = value }
+                if is_nugget {
+                    other.nugget = value
+                } else {
+                    other.reach[i] = value
+                }
                 let likelihood = other.likelihood(points);
                 if likelihood > best + 1e-9 {
                     (*self, best) = (other, likelihood);

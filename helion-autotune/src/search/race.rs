@@ -6,8 +6,8 @@
 //! compared across heats.
 
 use super::field::Field;
-use crate::stats::median;
 use crate::Id;
+use crate::stats::median;
 
 /// How many stay in the race after a heat, beside the default.
 const ELITE: usize = 4;

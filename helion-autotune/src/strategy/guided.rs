@@ -363,8 +363,7 @@ impl Model {
         let pairs = pairs.unwrap_or_default();
         let n = pairs.len().max(1) as f64;
         let (mx, my) = pairs.iter().fold((0.0, 0.0), |s, p| (s.0 + p.0 / n, s.1 + p.1 / n));
-        let (xy, xx) =
-            pairs.iter().fold((0.0, 0.0), |s, p| (s.0 + (p.0 - mx) * (p.1 - my), s.1 + (p.0 - mx).powi(2)));
+        let (xy, xx) = pairs.iter().fold((0.0, 0.0), |s, p| (s.0 + (p.0 - mx) * (p.1 - my), s.1 + (p.0 - mx).powi(2)));
         // Few points prove little; a slope against the model is no knowledge at all.
         let shrink = 0.02 * n;
         Model { slope: (xy / (xx + shrink.min(0.2))).clamp(0.0, 1.2), mean: mx }

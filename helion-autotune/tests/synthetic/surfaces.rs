@@ -202,7 +202,10 @@ fn scan() -> Surface {
         let pieces = (20_000.0 / b).ceil();
         let work = (pieces / t).ceil() * b / 20_000.0;
         let reg = if u == 8.0 { 1.2 } else { 1.0 };
-        Some(8e-6 * (work * reg * (1.0 + 0.4 / u + 20.0 / b) * cache(8.0 * b) + if t > 1.0 { 0.1 + 0.02 * t } else { 0.0 }))
+        Some(
+            8e-6 * (work * reg * (1.0 + 0.4 / u + 20.0 / b) * cache(8.0 * b)
+                + if t > 1.0 { 0.1 + 0.02 * t } else { 0.0 }),
+        )
     };
     Surface { name: "scan", space, time: Box::new(time) }
 }
