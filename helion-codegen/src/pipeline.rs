@@ -66,6 +66,7 @@ pub fn compile(
     let mut clock = Clock::default();
     // What the user asked for must be possible before anything is planned.
     schedule::check_config(kernel, config).map_err(Failure::Config)?;
+    cpu::legal(config, target).map_err(Failure::Config)?;
     let mut func = schedule::schedule(kernel, config, target).map_err(Failure::Kernel)?;
     clock.step("schedule");
     made(Made::Scheduled(&func));
@@ -73,6 +74,7 @@ pub fn compile(
     clock.step("verify");
     // Backends take only what is left after the passes: no wide mathematics, constants folded.
     passes::run(&mut func, target);
+    cpu::settle(&mut func, target);
     clock.step("passes");
     made(Made::Loops(&func));
     check(&func, "the passes")?;

@@ -106,11 +106,25 @@ knobs! {
     Order "order" Kernel Integer(0, 5039), "Which order the axes of the grid are walked in: the number of a permutation, in the order of their names as written; 0 is as written. The last axis varies fastest. Applies to kernels with two or more grid axes. Costs nothing; neighbours in the walk share what they both read in caches.";
     Grid "grid" Kernel Choice(&["flat", "swizzled", "persistent"]), "How tiles become program instances. `flat`: one for each tile, in row-major order. `swizzled`: the last two axes in groups of `group` rows, each group walked column by column, so that neighbours share operands of both axes; applies to kernels with two or more grid axes, costs some index arithmetic. `persistent`: as many instances as the device has cores, each looping over tiles with a stride; saves starting instances, gives up balancing among them.";
     Group "group" Kernel PowerOfTwo(2, 64), "Rows of a group of a swizzled grid. Applies where `grid` is `swizzled`. Larger groups reuse columns more and rows less.";
-    MicroRows "micro_rows" Kernel Integer(1, 32), "Rows of the register tile of matrix products. Applies to kernels with `dot`. More rows reuse each loaded vector of the right operand; rows times vectors must fit in the registers.";
-    MicroVectors "micro_vectors" Kernel Integer(1, 8), "Vectors per row of the register tile of matrix products. Applies to kernels with `dot`.";
-    Unroll "unroll" Kernel Integer(1, 8), "How many vectors one iteration of a fused loop handles. Hides latency; costs registers.";
-    Threads "threads" Kernel Integer(1, 1024), "How many threads share the grid. Default: all of the device's, one for tiny launches.";
+    MicroRows "micro_rows" Kernel Integer(1, 31), "Rows of the register tile of matrix products. Applies to kernels with `dot`. More rows reuse each loaded vector of the right operand; rows times vectors, the vectors of one row and one more must fit in the registers.";
+    MicroVectors "micro_vectors" Kernel Integer(1, 8), "Vectors per row of the register tile of matrix products. Applies to kernels with `dot`. More vectors reuse each element of the left operand. Of rows and vectors one may be left out: it becomes what fits best.";
+    Kc "kc" Kernel Integer(8, 65536), "Steps of the summed axis in a packed block of a matrix product. Applies to kernels with `dot` whose block of that axis is longer. A block of both operands should stay in the caches; short blocks load and store the result more often.";
+    Mc "mc" Kernel Integer(1, 65536), "Rows in a packed block of the left operand of a matrix product. Applies to kernels with `dot` whose block of rows is larger. The packed block should fit in the second-level cache.";
+    Nc "nc" Kernel Integer(1, 1 << 20), "Columns in a packed block of the right operand of a matrix product. Applies to kernels with `dot` whose block of columns is larger. The packed block should fit in the last-level cache.";
+    Pack "pack" Kernel Choice(&["auto", "both", "left"]), "Which operands of a matrix product are copied to packed panels. Applies to kernels with `dot`. `both`: best for many rows. `left`: the right operand is read where it is, which it must allow by adjacent columns of a type that vectors load; best for few rows. `auto`: by the number of rows at run time.";
+    Unroll "unroll" Kernel Integer(0, 8), "How many vectors one iteration of a fused loop handles. Applies to kernels with loops over elements. 0: by the length of the loop. More hides latency; costs registers and code.";
+    Stages "stages" Kernel Integer(1, 8), "Depth of pipelining between memory and arithmetic. 1: nothing is fetched ahead. 2: the next program instance's part of what this one has read before, and the next rows of a right operand that is read in place. More: parts farther ahead. Applies to kernels that read something twice or multiply matrices.";
+    Stream "stream" Kernel Choice(&["auto", "never", "always"]), "Whether results are stored around the caches. Applies to tensors that a kernel only writes, in rows. `auto`: those larger than half of the last-level cache. Saves reading what is overwritten; costs when the result is read soon.";
+    Threads "threads" Kernel Integer(0, 1024), "How many threads share the grid, at most as many as the settings allow. 0: as many as the work deserves, one for tiny launches. Read at launch: code is the same for all values.";
+    Share "share" Kernel Choice(&["mixed", "contiguous", "dynamic", "interleaved"]), "How the grid is divided among threads. `mixed`: a contiguous part for each, and the rest in pieces to whoever comes first. `contiguous`: equal contiguous parts. `dynamic`: all in pieces, for uneven work. `interleaved`: each thread takes every so manieth instance, so that neighbours run at the same time. Read at launch: code is the same for all values.";
     User "user" Tunable Integer(0, u64::MAX), "A tunable that the kernel registers itself, by its name there. Its values and their meaning are the kernel's.";
+}
+
+impl Knob {
+    /// Whether only launches read it: code compiled with one value serves for all of them.
+    pub const fn is_launch(self) -> bool {
+        matches!(self, Knob::Threads | Knob::Share)
+    }
 }
 
 /// A knob applied to something; the name is empty for knobs of the whole kernel.
@@ -173,6 +187,10 @@ impl Config {
     /// Pins a slot in place.
     pub fn set(&mut self, slot: Slot, value: u64) {
         self.values.insert(slot, value);
+    }
+    /// Forgets the slots for which `keep` does not hold.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Slot, u64) -> bool) {
+        self.values.retain(|slot, v| keep(slot, *v));
     }
     /// The value of a slot, if pinned.
     pub fn get(&self, slot: &Slot) -> Option<u64> {

@@ -34,8 +34,8 @@ pub(super) struct Traced {
 pub(super) struct Compiled {
     pub(super) kernel: CompiledKernel,
     pub(super) phases: Vec<Phase>,
-    /// Threads pinned by the config; 0 for none.
-    pub(super) threads: usize,
+    /// What the config says about launches.
+    pub(super) launch: cpu::Launch,
     pub(super) id: records::Id,
 }
 
@@ -196,14 +196,17 @@ pub(super) fn compile_config(traced: &Traced, config: &Config, made: &mut dyn Fn
             Failure::Kernel(d) => Error::kernel(name, vec![d]),
             Failure::Internal(text) => Error::internal(format!("kernel `{name}`, config `{config}`: {text}")),
         })?;
-    let threads = config.get(&helion_ir::config::Slot::kernel(helion_ir::config::Knob::Threads)).unwrap_or(0) as usize;
     let (kernel, phases) = (done.kernel, done.phases);
-    Ok(Compiled { kernel, phases, threads, id: traced.id.clone() })
+    Ok(Compiled { kernel, phases, launch: cpu::Launch::of(config), id: traced.id.clone() })
 }
 
 /// The configs worth trying.
 pub(super) fn space(traced: &Traced) -> ConfigSpace {
-    schedule::config_space(&traced.verified, target())
+    let mut space = schedule::config_space(&traced.verified, target());
+    if let Ok(f) = schedule::schedule(&traced.verified, &Config::new(), target()) {
+        cpu::add_knobs(&f, &mut space, target());
+    }
+    space
 }
 
 fn dump_made(kernel: &str, made: Made<'_>) {

@@ -3,7 +3,7 @@
 use super::alloc::Block;
 use super::pool;
 use crate::error::{Error, Result};
-use helion_codegen::cpu::{CompiledKernel, Plan};
+use helion_codegen::cpu::{CompiledKernel, Launch, Plan, Share};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -17,27 +17,27 @@ thread_local! {
     static SCRATCH: Cell<Option<(usize, Block)>> = const { Cell::new(None) };
 }
 
-/// Runs a launch on up to `threads` threads.
+/// Runs a launch on at most `limit` threads, shared as `launch` says.
 ///
 /// # Errors
 /// When there is no memory for scratch; then outputs are partly written.
 ///
 /// # Safety
 /// `words` are arguments of this kernel as [`CompiledKernel::run`] demands.
-pub(super) unsafe fn run(kernel: &CompiledKernel, words: &[u64], threads: usize) -> Result<()> {
+pub(super) unsafe fn run(kernel: &CompiledKernel, words: &[u64], limit: usize, launch: Launch) -> Result<()> {
     let plan = kernel.plan(words);
-    let workers = workers(&plan, threads);
+    let workers = workers(&plan, limit, launch);
     if workers <= 1 {
         // SAFETY: promised by the caller; this thread runs every program.
         return with_scratch(plan.scratch_bytes, |s| unsafe { kernel.run(words, s, 0, plan.programs) });
     }
     let failed = AtomicBool::new(false);
-    let tail = AtomicU64::new(0);
+    let taken = AtomicU64::new(0);
     pool::run(workers, |worker, workers| {
-        let share = Share::new(plan.programs, worker as u64, workers as u64);
+        let part = Part::new(launch.share, plan.programs, worker as u64, workers as u64);
         let ran = with_scratch(plan.scratch_bytes, |s| {
-            // SAFETY: promised by the caller; shares are disjoint, each worker has scratch of its own.
-            share.each(&tail, |first, last| unsafe { kernel.run(words, s, first, last) });
+            // SAFETY: promised by the caller; parts are disjoint, each worker has scratch of its own.
+            part.each(&taken, |first, last| unsafe { kernel.run(words, s, first, last) });
         });
         if ran.is_err() {
             failed.store(true, Ordering::Relaxed);
@@ -46,46 +46,72 @@ pub(super) unsafe fn run(kernel: &CompiledKernel, words: &[u64], threads: usize)
     if failed.into_inner() { Err(no_scratch(plan.scratch_bytes)) } else { Ok(()) }
 }
 
-/// How many threads a launch deserves.
-fn workers(plan: &Plan, threads: usize) -> usize {
+/// How many threads a launch gets: what its config says, else what it deserves.
+fn workers(plan: &Plan, limit: usize, launch: Launch) -> usize {
+    let most = (limit as u64).min(plan.programs);
+    if launch.threads > 0 {
+        return most.min(launch.threads) as usize;
+    }
     let work = plan.programs.saturating_mul(plan.work_per_program);
-    if threads <= 1 || work < SERIAL {
+    if most <= 1 || work < SERIAL {
         return 1;
     }
-    (threads as u64).min(plan.programs).min(work / SHARE) as usize
+    most.min(work / SHARE) as usize
 }
 
-/// A worker's part of the grid: most of it fixed and contiguous, so that neighbours share caches and
-/// nothing is contended; the rest in small pieces for whoever comes first, so that a slow worker does not hold
-/// up the others.
-struct Share {
+/// A worker's part of the grid: a range of its own, then what is left of the grid, in turns or in pieces for
+/// whoever comes first.
+struct Part {
     first: u64,
     last: u64,
     /// Where the shared rest begins, and the size of its pieces.
     rest: u64,
     piece: u64,
+    /// The first piece and the distance to the next, when pieces have owners.
+    turns: Option<(u64, u64)>,
     programs: u64,
 }
 
-impl Share {
-    fn new(programs: u64, worker: u64, workers: u64) -> Share {
+impl Part {
+    fn new(share: Share, programs: u64, worker: u64, workers: u64) -> Part {
         let each = programs / workers;
-        // With few programs for each worker any may be the slow one: share all but the first.
-        let fixed = if each < 4 { each.min(1) } else { each - each / 4 };
+        let fixed = match share {
+            // Most of it contiguous, so that neighbours share caches and nothing is contended; the rest for
+            // whoever comes first, so that a slow worker does not hold up the others. With few programs for each
+            // worker any may be the slow one: share all but the first.
+            Share::Mixed if each < 4 => each.min(1),
+            Share::Mixed => each - each / 4,
+            Share::Contiguous => each,
+            Share::Dynamic | Share::Interleaved => 0,
+        };
         let rest = fixed * workers;
-        let piece = ((programs - rest) / (workers * 4)).max(1);
-        Share { first: fixed * worker, last: fixed * (worker + 1), rest, piece, programs }
+        let piece = match share {
+            Share::Mixed => (programs - rest) / (workers * 4),
+            Share::Dynamic => programs / (workers * 16),
+            Share::Contiguous | Share::Interleaved => 1,
+        };
+        let turns = match share {
+            Share::Mixed | Share::Dynamic => None,
+            Share::Contiguous | Share::Interleaved => Some((worker, workers)),
+        };
+        Part { first: fixed * worker, last: fixed * (worker + 1), rest, piece: piece.max(1), turns, programs }
     }
 
     fn each(&self, taken: &AtomicU64, mut run: impl FnMut(u64, u64)) {
         if self.first < self.last {
             run(self.first, self.last);
         }
-        if self.rest >= self.programs {
-            return;
-        }
-        loop {
-            let at = self.rest.saturating_add(taken.fetch_add(self.piece, Ordering::Relaxed));
+        let mut turn = self.turns;
+        while self.rest < self.programs {
+            let number = match &mut turn {
+                Some((next, step)) => {
+                    let number = *next;
+                    *next = number.saturating_add(*step);
+                    number.saturating_mul(self.piece)
+                }
+                None => taken.fetch_add(self.piece, Ordering::Relaxed),
+            };
+            let at = self.rest.saturating_add(number);
             if at >= self.programs {
                 return;
             }
@@ -123,24 +149,32 @@ mod tests {
 
     #[test]
     fn shares_cover_the_grid_once() {
-        for programs in [1, 2, 3, 7, 16, 100, 1001] {
-            for workers in [1, 2, 3, 8, 200] {
-                let (taken, mut hits) = (AtomicU64::new(0), vec![0; programs as usize]);
-                for w in 0..workers {
-                    Share::new(programs, w, workers).each(&taken, |a, b| (a..b).for_each(|i| hits[i as usize] += 1));
+        for share in Share::ALL {
+            for programs in [0, 1, 2, 3, 7, 16, 100, 1001] {
+                for workers in [1, 2, 3, 8, 200] {
+                    let (taken, mut hits) = (AtomicU64::new(0), vec![0; programs as usize]);
+                    for w in 0..workers {
+                        let part = Part::new(share, programs, w, workers);
+                        part.each(&taken, |a, b| (a..b).for_each(|i| hits[i as usize] += 1));
+                    }
+                    assert!(hits.iter().all(|h| *h == 1), "{share:?} {programs} {workers}");
                 }
-                assert!(hits.iter().all(|h| *h == 1), "{programs} {workers}");
             }
         }
     }
 
     #[test]
-    fn small_launches_stay_on_one_thread() {
+    fn threads_follow_the_work_unless_pinned() {
         let plan = |programs, work_per_program| Plan { programs, scratch_bytes: 0, work_per_program };
-        assert_eq!(workers(&plan(1 << 20, 0), 8), 1);
-        assert_eq!(workers(&plan(16, 1024), 8), 1);
-        assert_eq!(workers(&plan(1 << 20, 1024), 8), 8);
-        assert_eq!(workers(&plan(2, u64::MAX), 8), 2);
-        assert_eq!(workers(&plan(8, 10_000), 8), 4);
+        let free = Launch::default();
+        assert_eq!(workers(&plan(1 << 20, 0), 8, free), 1);
+        assert_eq!(workers(&plan(16, 1024), 8, free), 1);
+        assert_eq!(workers(&plan(1 << 20, 1024), 8, free), 8);
+        assert_eq!(workers(&plan(2, u64::MAX), 8, free), 2);
+        assert_eq!(workers(&plan(8, 10_000), 8, free), 4);
+        let pinned = Launch { threads: 4, ..free };
+        assert_eq!(workers(&plan(16, 1), 8, pinned), 4);
+        assert_eq!(workers(&plan(16, 1), 2, pinned), 2);
+        assert_eq!(workers(&plan(3, 1), 8, pinned), 3);
     }
 }

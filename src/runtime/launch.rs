@@ -417,11 +417,10 @@ impl State {
 
 /// Runs compiled code on what was captured.
 fn execute(state: &State, compiled: &Compiled, threads: usize) -> Result<()> {
-    let threads = if compiled.threads == 0 { threads } else { compiled.threads };
     // SAFETY: the words were made from captured tensors, live by the promise made to `tensor`; written
     // ones overlap nothing, as `check` found; extents agree with the kernel's symbols, whose pattern is
     // in the key that found it.
-    unsafe { exec::run(&compiled.kernel, &state.words, threads) }
+    unsafe { exec::run(&compiled.kernel, &state.words, threads, compiled.launch) }
 }
 
 /// A launch that does more, or less, than run.

@@ -153,10 +153,9 @@ impl<'a> Bench<'a> {
     }
 
     fn run(&self, c: &Compiled) -> Result<()> {
-        let threads = if c.threads == 0 { self.threads } else { c.threads };
         // SAFETY: the launch's arguments, checked when they were captured, with written tensors
         // replaced by copies of the same shape and strides that are ours.
-        unsafe { exec::run(&c.kernel, &self.words, threads) }
+        unsafe { exec::run(&c.kernel, &self.words, self.threads, c.launch) }
     }
 
     fn compile_and_check(&mut self, config: &Config) -> Result<Candidate, Error> {
@@ -168,8 +167,8 @@ impl<'a> Bench<'a> {
                 code = f.to_string();
             }
         })?;
-        // How many threads share the work is not part of the code.
-        code.push_str(&compiled.threads.to_string());
+        // How threads share the work is not part of the code.
+        code.push_str(&format!("{:?}", compiled.launch));
         if let Some(same) = self.codes.get(&code) {
             return Err(Error::check(format!("the same code as `{same}`")));
         }

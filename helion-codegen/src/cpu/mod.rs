@@ -13,6 +13,7 @@ mod host;
 mod identity;
 mod jit;
 mod kernel;
+mod knobs;
 pub mod memory;
 mod programs;
 mod runtime;
@@ -24,6 +25,7 @@ mod vectorise;
 pub use host::host_target;
 pub use identity::identity;
 pub use jit::Effort;
+pub use knobs::{Launch, Share, add_knobs, legal, settle};
 
 use helion_ir::loops;
 use memory::Code;

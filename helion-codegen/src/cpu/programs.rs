@@ -33,6 +33,10 @@ impl Programs {
 
     /// The index of a vector program, compiled; `None` when the instruction set cannot run it.
     pub(super) fn vector(&mut self, program: &Program, isa: Isa) -> Option<u32> {
+        let same = |e: &Entry| matches!(e, Entry::Vector { program: p, code } if p == program && code.isa() == isa);
+        if let Some(found) = self.list.iter().position(same) {
+            return Some(found as u32);
+        }
         let code = jit::with_arena(|arena| vector::compile(program, isa, arena)).ok()?;
         self.list.push(Entry::Vector { program: program.clone(), code });
         Some(self.list.len() as u32 - 1)

@@ -116,7 +116,6 @@ impl<'a> Lower<'a> {
             rhs: operand(rhs),
             acc,
             accumulate,
-            micro: self.micro,
             at: dot.at,
         };
         self.body.push(Stmt::Contract(contract));

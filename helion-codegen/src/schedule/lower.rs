@@ -51,8 +51,6 @@ pub struct Lower<'a> {
     pub blocks: Vec<u64>,
     /// How tiles become program instances.
     pub walk: Walk,
-    /// Register tile for matrix products, if pinned.
-    pub micro: Option<loops::Micro>,
     /// What is built.
     pub out: loops::Function,
     /// Where each value is.
@@ -122,7 +120,6 @@ impl<'a> Lower<'a> {
             uses: Uses::of(src),
             blocks,
             walk,
-            micro: None,
             out,
             defs: vec![None; n],
             reads: vec![BTreeSet::new(); n],

@@ -26,9 +26,9 @@ mod scope;
 mod space;
 mod uses;
 
-use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
+use helion_ir::config::{Config, ConfigSpace};
 use helion_ir::diag::{Diagnostic, Loc};
-use helion_ir::loops::{self, Micro};
+use helion_ir::loops;
 use helion_ir::target::Target;
 use helion_ir::tile::Verified;
 
@@ -42,12 +42,7 @@ pub fn schedule(kernel: &Verified, config: &Config, target: &Target) -> Result<l
     let blocks = blocks::choose(func, config, target);
     // What the schedule has read is in the code from here on: equal loop IR means equal machine code.
     let rest = config.clone().without(space::KNOBS);
-    let mut lower = lower::Lower::new(func, rest, blocks, grid::Walk::of(config, target));
-    let micro = |k| config.get(&Slot::kernel(k)).map(|v| v as u32);
-    if let (Some(rows), Some(vectors)) = (micro(Knob::MicroRows), micro(Knob::MicroVectors)) {
-        lower.micro = Some(Micro { rows, vectors });
-    }
-    lower.run()
+    lower::Lower::new(func, rest, blocks, grid::Walk::of(config, target)).run()
 }
 
 /// Whether a config fits a kernel: known slots, values in range.

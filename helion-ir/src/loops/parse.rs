@@ -275,20 +275,12 @@ impl Parser<'_> {
         self.c.expect("=")?;
         self.c.expect_word("sum")?;
         let k = Self::extent(&mut self.c, &mut self.values)?;
-        let micro = match self.c.eat_word("micro") {
-            true => {
-                let rows = self.c.int("rows of the register tile")?;
-                self.c.expect_word("x")?;
-                Some(Micro { rows, vectors: self.c.int("vectors of the register tile")? })
-            }
-            false => None,
-        };
         let at = self.c.position();
         self.c.expect_word("lhs")?;
         let lhs = self.operand()?;
         self.c.expect_word("rhs")?;
         let rhs = self.operand()?;
-        Ok(Contract { batch: batch.into(), m, n, k, lhs, rhs, acc, accumulate, micro, at })
+        Ok(Contract { batch: batch.into(), m, n, k, lhs, rhs, acc, accumulate, at })
     }
 
     fn operand(&mut self) -> Read<Operand> {

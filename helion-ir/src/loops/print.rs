@@ -258,9 +258,6 @@ impl Printer<'_, '_> {
         }
         self.f.write_str(if c.accumulate { "] += sum " } else { "] = sum " })?;
         self.extent(&c.k)?;
-        if let Some(m) = c.micro {
-            write!(self.f, " micro {} x {}", m.rows, m.vectors)?;
-        }
         write::loc(self.f, c.at)?;
         self.f.write_str("\n")?;
         self.operand("lhs", &c.lhs, depth + 1)?;

@@ -274,15 +274,6 @@ pub struct Operand {
     pub col: Option<u32>,
 }
 
-/// The register tile of a matrix product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Micro {
-    /// Rows.
-    pub rows: u32,
-    /// Vectors per row.
-    pub vectors: u32,
-}
-
 /// A matrix product on operands in memory, accumulated into a buffer of shape `[batch.., m, n]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contract {
@@ -302,8 +293,6 @@ pub struct Contract {
     pub acc: BufferId,
     /// Whether the product is added to what `acc` holds (else it replaces it).
     pub accumulate: bool,
-    /// Register tile, if the schedule chose one.
-    pub micro: Option<Micro>,
     /// Where the user wrote it.
     pub at: Loc,
 }

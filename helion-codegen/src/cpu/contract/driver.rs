@@ -4,6 +4,7 @@
 //! has it added). Panels live in the scratch memory that the block names.
 
 use super::pack::{Minor, pack};
+use super::{STEPS, SWEEPS};
 use helion_ir::dtype::DType;
 
 macro_rules! words {
@@ -45,11 +46,28 @@ words! {
     Edge1 "Rows of a smaller edge kernel.";
     Edge2 "Rows of a smaller edge kernel.";
     Edge3 "Rows of a smaller edge kernel.";
+    Edge4 "Rows of a smaller edge kernel.";
     EdgeKernel0 "Kernel that stores a tile of `Edge0` rows.";
     EdgeKernel1 "Kernel that stores a tile of `Edge1` rows.";
     EdgeKernel2 "Kernel that stores a tile of `Edge2` rows.";
     EdgeKernel3 "Kernel that stores a tile of `Edge3` rows.";
+    EdgeKernel4 "Kernel that stores a tile of `Edge4` rows.";
+    Few "The most rows for which the right operand is read in place.";
+    Sweep0 "Kernel that sweeps over 8 rows.";
+    Sweep1 "Kernel that sweeps over 4 rows.";
+    Sweep2 "Kernel that sweeps over 1 row.";
 }
+
+/// Edge kernels: their rows and where they are, largest first.
+pub(in super::super) const EDGES: [(Word, Word); 5] = [
+    (Word::Edge0, Word::EdgeKernel0),
+    (Word::Edge1, Word::EdgeKernel1),
+    (Word::Edge2, Word::EdgeKernel2),
+    (Word::Edge3, Word::EdgeKernel3),
+    (Word::Edge4, Word::EdgeKernel4),
+];
+/// Kernels that sweep, as [`SWEEPS`] says.
+pub(in super::super) const SWEEP_KERNELS: [Word; SWEEPS.len()] = [Word::Sweep0, Word::Sweep1, Word::Sweep2];
 
 /// A micro-kernel: `(A panel, B panel, C, bytes per row of C)` and steps of `k`.
 type Kernel = unsafe extern "C" fn(slots: *mut u64, k: u64);
@@ -136,13 +154,7 @@ impl Job {
     /// The smallest kernel with at least `rows` rows.
     fn kernel_for(&self, rows: usize) -> (usize, Kernel) {
         let mut best = (self.size(Word::Rows), Word::Store);
-        let edges = [
-            (Word::Edge0, Word::EdgeKernel0),
-            (Word::Edge1, Word::EdgeKernel1),
-            (Word::Edge2, Word::EdgeKernel2),
-            (Word::Edge3, Word::EdgeKernel3),
-        ];
-        for (size, kernel) in edges {
+        for (size, kernel) in EDGES {
             let have = self.size(size);
             if have >= rows && have > 0 {
                 best = (have, kernel);
@@ -171,13 +183,63 @@ unsafe extern "C" fn contract<T: Number>(words: *mut u64, _: u64) {
         }
         return;
     }
+    let mut done = 0;
+    if m <= job.size(Word::Few) {
+        done = k / STEPS as usize * STEPS as usize;
+        if !accumulate {
+            // SAFETY: the accumulator has `m` rows of `n` elements.
+            unsafe { clear::<T>(&job, m, n) };
+        }
+        // SAFETY: by the caller's promise.
+        unsafe { in_place::<T>(&job, done, m, n) };
+    }
     let (kc, nc) = (job.size(Word::Kc), job.size(Word::Nc));
-    for k0 in (0..k).step_by(kc) {
+    for k0 in (done..k).step_by(kc) {
         let kb = kc.min(k - k0);
         for n0 in (0..n).step_by(nc) {
             let nb = nc.min(n - n0);
             // SAFETY: the block lies within the operands and the accumulator.
             unsafe { columns::<T>(&job, (k0, kb), (n0, nb), m, accumulate || k0 > 0) };
+        }
+    }
+}
+
+/// Adds the first `k` steps of the product, a multiple of [`STEPS`], with the right operand where it is.
+///
+/// The rows of the right operand that a sweep reads are still in cache when the next rows of the accumulator sweep.
+unsafe fn in_place<T: Number>(job: &Job, k: usize, m: usize, n: usize) {
+    let (mc, size, steps) = (job.size(Word::Mc), size_of::<T>(), STEPS as usize);
+    let kc = (job.size(Word::Kc) / steps * steps).max(steps);
+    let panel = job.word(Word::Scratch) as *mut u8;
+    let (rhs_row, acc_row) = (job.step(Word::RhsRow), job.step(Word::AccRow));
+    for m0 in (0..m).step_by(mc) {
+        let mb = mc.min(m - m0);
+        for k0 in (0..k).step_by(kc) {
+            let kb = kc.min(k - k0);
+            // SAFETY: the rows exist, and scratch memory has room for a block of them.
+            each_sweep(mb, |i, rows, _| unsafe { pack_panel::<T>(job, (k0, kb), (m0 + i, rows), rows, panel, i * kb) });
+            for s0 in (0..kb).step_by(steps) {
+                let b = (job.word(Word::Rhs) as *const u8).wrapping_offset((k0 + s0) as isize * rhs_row);
+                each_sweep(mb, |i, rows, kernel| {
+                    let a = panel.wrapping_add((i * kb + s0 * rows) * size);
+                    let c = (job.word(Word::Acc) as *mut u8).wrapping_offset((m0 + i) as isize * acc_row);
+                    let mut slots = [a as u64, b as u64, rhs_row as u64, c as u64, acc_row as u64];
+                    // SAFETY: the panel is packed, the rows of the right operand and of the accumulator exist.
+                    unsafe { job.kernel(kernel)(slots.as_mut_ptr(), n as u64) };
+                });
+            }
+        }
+    }
+}
+
+/// Cuts rows into the pieces that kernels sweep over: the first row, how many, the kernel.
+fn each_sweep(rows: usize, mut f: impl FnMut(usize, usize, Word)) {
+    let mut at = 0;
+    for (height, kernel) in SWEEPS.into_iter().zip(SWEEP_KERNELS) {
+        let height = height as usize;
+        while rows - at >= height {
+            f(at, height, kernel);
+            at += height;
         }
     }
 }
@@ -215,7 +277,7 @@ unsafe fn columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb): (usi
             let mb = mc.min(m - m0);
             if g0 == 0 || group == nb {
                 // SAFETY: the rows exist, and scratch memory has room for a block of them.
-                unsafe { pack_rows::<T>(job, (k0, kb), (m0, mb), a.cast()) };
+                unsafe { pack_rows::<T>(job, (k0, kb), (m0, mb), a) };
             }
             for j in (0..gb).step_by(width) {
                 let panel = b.wrapping_add(j * kb * size);
@@ -249,18 +311,30 @@ unsafe fn pack_columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb):
 }
 
 /// Packs rows of the left operand; the last panel is as narrow as its kernel.
-unsafe fn pack_rows<T: Number>(job: &Job, (k0, kb): (usize, usize), (m0, mb): (usize, usize), to: *mut T) {
+unsafe fn pack_rows<T: Number>(job: &Job, (k0, kb): (usize, usize), (m0, mb): (usize, usize), to: *mut u8) {
     let rows = job.size(Word::Rows);
-    let from = DType::ALL[job.size(Word::LhsType)];
-    let (row, col) = (job.step(Word::LhsRow), job.step(Word::LhsCol));
     for i in (0..mb).step_by(rows) {
         let count = rows.min(mb - i);
         let width = if count == rows { rows } else { job.kernel_for(count).0 };
-        let at = (m0 + i) as isize * row + k0 as isize * col;
-        let source = (job.word(Word::Lhs) as *const u8).wrapping_offset(at);
-        // SAFETY: the rows lie in the left operand, the panel in scratch memory.
-        unsafe { pack(source, from, Minor { count, width, stride: row }, col, kb, to.add(i * kb)) };
+        // SAFETY: by the caller's promise.
+        unsafe { pack_panel::<T>(job, (k0, kb), (m0 + i, count), width, to, i * kb) };
     }
+}
+
+/// Packs some rows of the left operand as a panel, `at` elements after `to`.
+unsafe fn pack_panel<T: Number>(
+    job: &Job,
+    (k0, kb): (usize, usize),
+    (m0, count): (usize, usize),
+    width: usize,
+    to: *mut u8,
+    at: usize,
+) {
+    let from = DType::ALL[job.size(Word::LhsType)];
+    let (row, col) = (job.step(Word::LhsRow), job.step(Word::LhsCol));
+    let source = (job.word(Word::Lhs) as *const u8).wrapping_offset(m0 as isize * row + k0 as isize * col);
+    // SAFETY: the rows lie in the left operand, the panel in scratch memory.
+    unsafe { pack(source, from, Minor { count, width, stride: row }, col, kb, to.cast::<T>().add(at)) };
 }
 
 /// A tile of the accumulator, perhaps a partial one.

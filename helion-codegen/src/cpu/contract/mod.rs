@@ -1,33 +1,94 @@
-//! Matrix products: operands packed into panels, micro-kernels over the panels.
+//! Matrix products: operands packed into panels, micro-kernels over the panels; or the right operand where it is.
 //!
-//! In: a [`Contract`]. Out: a [`Form`], that is the micro-kernels to compile and the block sizes; the kernel
+//! In: a [`Contract`]. Out: a [`Form`], that is the kernels to compile and the block sizes; the compiled kernel
 //! then calls [`driver`] once per batch element with a block of words that says where everything is. `None`
 //! for element types without micro-kernels; the kernel then runs scalar loops.
 //!
-//! The driver blocks over `k` (so that a panel of the right operand stays in cache), over columns, and over
+//! *Packed.* The driver blocks over `k` (so that a panel of the right operand stays in cache), over columns, and over
 //! rows (so that the packed left operand stays in the second-level cache). Panels are `[k][rows]` and
 //! `[k][columns]`, padded with zeros; tiles at the edges go through a temporary.
+//!
+//! *In place.* With few rows packing the right operand costs as much as using it. Then kernels sweep over the columns:
+//! each takes some steps of `k`, loads that many rows of the right operand where they are, and adds their part to the
+//! accumulator, which is small. Steps of `k` that are left over at the end are packed.
 
 pub(super) mod driver;
 mod pack;
 #[cfg(test)]
 mod tests;
 
+use super::knobs::{Knobs, Pack};
 use super::vector::Isa;
-use super::vector::ir::Program;
-use super::vector::micro::MicroKernel;
+use super::vector::ir::{Program, Ty};
+use super::vector::micro::{MicroKernel, Sweep};
 use driver::Word;
 use helion_ir::dtype::DType;
-use helion_ir::loops::{Contract, Micro};
+use helion_ir::loops::Contract;
 
-/// Steps of `k` per block.
-const KC: u64 = 512;
-/// Rows per block.
-const MC: u64 = 288;
-/// Columns per block.
-const NC: u64 = 2048;
-/// How many sizes of edge kernels there are at most.
-const EDGES: usize = 4;
+/// Sizes of packed blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Blocks {
+    /// Steps of `k` per block.
+    pub kc: u64,
+    /// Rows per block.
+    pub mc: u64,
+    /// Columns per block.
+    pub nc: u64,
+}
+
+impl Default for Blocks {
+    fn default() -> Blocks {
+        Blocks { kc: 512, mc: 288, nc: 2048 }
+    }
+}
+
+/// The most rows for which the right operand is read in place, where the config does not say.
+const FEW: u64 = 32;
+/// Steps of `k` in a sweep.
+pub(super) const STEPS: u32 = 8;
+/// Rows of the kernels that sweep, in the order of their words.
+pub(super) const SWEEPS: [u32; 3] = [8, 4, 1];
+
+/// A register tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tile {
+    /// Rows.
+    pub rows: u32,
+    /// Vectors per row.
+    pub vectors: u32,
+}
+
+impl Tile {
+    /// The tile that suits an instruction set, with what is pinned.
+    pub(super) fn of(pinned: (Option<u32>, Option<u32>), isa: Isa) -> Tile {
+        let standard = match isa {
+            Isa::Avx512 => Tile { rows: 12, vectors: 2 },
+            Isa::Avx2 => Tile { rows: 6, vectors: 2 },
+            Isa::Clif128 => Tile { rows: 4, vectors: 2 },
+        };
+        let rows_beside = |vectors: u32| (isa.registers() as u32).saturating_sub(1 + vectors) / vectors;
+        let vectors_beside = |rows: u32| (isa.registers() as u32 - 1) / (rows + 1);
+        match pinned {
+            (None, None) => standard,
+            (Some(rows), None) if rows == standard.rows => standard,
+            (Some(rows), None) => Tile { rows, vectors: vectors_beside(rows).clamp(1, 8) },
+            (None, Some(vectors)) if vectors == standard.vectors => standard,
+            (None, Some(vectors)) => Tile { rows: rows_beside(vectors).clamp(1, 24), vectors },
+            // A tile that does not fit would be slow: `legal` keeps it out, and here it shrinks.
+            (Some(rows), Some(vectors)) => Tile { rows: rows.min(rows_beside(vectors)).max(1), vectors },
+        }
+    }
+
+    /// Registers for the sums, a row of the right operand, and an element of the left one.
+    pub(super) fn registers(self) -> usize {
+        (self.rows * self.vectors + self.vectors + 1) as usize
+    }
+}
+
+/// Rows of edge kernels: the next larger one costs little more than the rows there are.
+fn edges(rows: u64) -> impl Iterator<Item = u64> {
+    [16, 8, 4, 2, 1].into_iter().filter(move |r| *r < rows)
+}
 
 /// How a product is computed.
 #[derive(Debug)]
@@ -38,8 +99,8 @@ pub(super) struct Form {
     pub rows: u64,
     /// Columns of a full tile.
     pub columns: u64,
-    /// Steps of `k` per block.
-    pub kc: u64,
+    /// Sizes of packed blocks.
+    pub blocks: Blocks,
     /// Adds a full tile to the accumulator.
     pub add: Program,
     /// Stores a full tile.
@@ -48,38 +109,49 @@ pub(super) struct Form {
     pub edges: Vec<(u64, Program)>,
 }
 
-/// The register tile that suits an instruction set.
-fn default_micro(isa: Isa) -> Micro {
-    match isa {
-        Isa::Avx512 => Micro { rows: 12, vectors: 2 },
-        Isa::Avx2 => Micro { rows: 6, vectors: 2 },
-        Isa::Clif128 => Micro { rows: 4, vectors: 2 },
-    }
-}
-
 /// Plans a product with operands of types `lhs` and `rhs`; `None` when it must run as scalar loops.
-pub(super) fn form(c: &Contract, acc: DType, lhs: DType, rhs: DType, isa: Isa) -> Option<Form> {
+pub(super) fn form(c: &Contract, acc: DType, lhs: DType, rhs: DType, isa: Isa, knobs: &Knobs) -> Option<Form> {
     if !driver::converts(lhs, acc) || !driver::converts(rhs, acc) {
         return None;
     }
-    let micro = c.micro.unwrap_or_else(|| default_micro(isa));
-    let most = u64::from(micro.rows.clamp(1, 32));
+    let tile = Tile::of(knobs.micro, isa);
+    let most = u64::from(tile.rows);
     let rows = c.m.bound.map_or(most, |b| most.min(b.max(1)));
     let lanes = isa.vector_bytes() / acc.size();
-    let vectors = micro.vectors.clamp(1, 8);
     let kernel = |rows: u64, accumulate| {
-        let k = MicroKernel { rows: rows as u32, vectors, dtype: acc, unroll: 2, accumulate };
+        let k = MicroKernel { rows: rows as u32, vectors: tile.vectors, dtype: acc, unroll: 2, accumulate };
         k.program(lanes).ok()
     };
-    let mut edges = Vec::new();
-    let mut smaller = rows / 2;
-    while smaller > 0 && edges.len() < EDGES {
-        edges.push((smaller, kernel(smaller, false)?));
-        smaller /= 2;
+    let edges = edges(rows).map(|r| Some((r, kernel(r, false)?))).collect::<Option<Vec<_>>>()?;
+    let columns = u64::from(tile.vectors) * lanes as u64;
+    let up = |size: u64, to: u64| (size / to * to).max(to);
+    let blocks = Blocks {
+        kc: c.k.bound.map_or(knobs.blocks.kc, |b| knobs.blocks.kc.min(b.max(1))),
+        mc: up(knobs.blocks.mc, rows),
+        nc: up(knobs.blocks.nc, columns),
+    };
+    let (add, store) = (kernel(rows, true)?, kernel(rows, false)?);
+    Some(Form { dtype: acc, rows, columns, blocks, add, store, edges })
+}
+
+/// Whether a right operand of type `from` can be used where it is, for an accumulator of type `acc`.
+pub(super) fn reads_in_place(from: DType, acc: DType) -> bool {
+    matches!(Ty::of_memory(from), Some(ty) if ty != Ty::Mask) && driver::converts(from, acc)
+}
+
+/// The kernels that read the right operand in place, and the most rows they are for; none where they do not apply.
+/// Its columns must be adjacent.
+pub(super) fn sweeps(c: &Contract, acc: DType, rhs: DType, knobs: &Knobs) -> Option<(u64, Vec<Program>)> {
+    let most = match knobs.pack {
+        Pack::Both => return None,
+        Pack::Auto => FEW,
+        Pack::Left => i64::MAX as u64,
+    };
+    if !reads_in_place(rhs, acc) || c.k.bound.is_some_and(|b| b < u64::from(STEPS)) {
+        return None;
     }
-    let kc = c.k.bound.map_or(KC, |b| KC.min(b.max(1)));
-    let columns = u64::from(vectors) * lanes as u64;
-    Some(Form { dtype: acc, rows, columns, kc, add: kernel(rows, true)?, store: kernel(rows, false)?, edges })
+    let sweep = |rows| Sweep { rows, steps: STEPS, dtype: acc, from: rhs, ahead: knobs.ahead }.program().ok();
+    Some((most, SWEEPS.into_iter().map(sweep).collect::<Option<Vec<_>>>()?))
 }
 
 impl Form {
@@ -88,14 +160,14 @@ impl Form {
         let mut words = vec![
             (Word::Rows, self.rows as i64),
             (Word::Columns, self.columns as i64),
-            (Word::Kc, self.kc as i64),
-            (Word::Mc, (MC / self.rows * self.rows).max(self.rows) as i64),
-            (Word::Nc, (NC / self.columns * self.columns).max(self.columns) as i64),
+            (Word::Kc, self.blocks.kc as i64),
+            (Word::Mc, self.blocks.mc as i64),
+            (Word::Nc, self.blocks.nc as i64),
             (Word::LhsType, super::runtime::ordinal(lhs)),
             (Word::RhsType, super::runtime::ordinal(rhs)),
             (Word::Accumulate, i64::from(accumulate)),
         ];
-        for (i, word) in [Word::Edge0, Word::Edge1, Word::Edge2, Word::Edge3].into_iter().enumerate() {
+        for (i, (word, _)) in driver::EDGES.into_iter().enumerate() {
             words.push((word, self.edges.get(i).map_or(0, |(r, _)| *r as i64)));
         }
         words
@@ -104,13 +176,8 @@ impl Form {
     /// Bytes of packed panels that do not depend on the extents, and those per row and per column.
     pub(super) fn spare(&self) -> (i64, i64, i64) {
         let size = self.dtype.size() as i64;
-        let (rows, columns, kc) = (self.rows as i64, self.columns as i64, self.kc as i64);
+        let (rows, columns, kc) = (self.rows as i64, self.columns as i64, self.blocks.kc as i64);
         let fixed = (rows * kc + columns * kc + rows * columns) * size + 3 * 64;
         (fixed, kc * size, kc * size)
-    }
-
-    /// The most rows and columns of a block.
-    pub(super) fn block(&self) -> (i64, i64) {
-        (MC as i64, NC as i64)
     }
 }

@@ -4,7 +4,7 @@ use super::flow::Window;
 use super::{Lower, Stride, Tensor};
 use crate::cpu::Error;
 use crate::cpu::contract::driver::{self, Word};
-use crate::cpu::contract::{Form, form};
+use crate::cpu::contract::{Form, form, sweeps};
 use crate::cpu::vector::Isa;
 use cranelift_codegen::ir::{self, InstBuilder, StackSlotData, StackSlotKind, types};
 use helion_ir::dtype::DType;
@@ -21,7 +21,8 @@ impl Lower<'_> {
         }
         let acc = self.memory_type(Mem::Buffer(c.acc))?;
         let (lhs, rhs) = (self.memory_type(c.lhs.mem)?, self.memory_type(c.rhs.mem)?);
-        Ok(form(c, acc, lhs, rhs, self.options.isa.unwrap_or_else(Isa::best)))
+        let isa = self.options.isa.unwrap_or_else(Isa::best);
+        Ok(form(c, acc, lhs, rhs, isa, &self.knobs))
     }
 
     /// The element type of a memory, also before memories have places.
@@ -42,7 +43,7 @@ impl Lower<'_> {
         let dims = source.buffers.get(c.acc.index()).map(|b| b.dims.as_slice()).unwrap_or_default();
         let [.., m, n] = dims else { return Err(Error::Malformed("a matrix product into a vector".into())) };
         let (m, n) = (self.value(*m)?, self.value(*n)?);
-        let (most_rows, most_columns) = form.block();
+        let (most_rows, most_columns) = (form.blocks.mc as i64, form.blocks.nc as i64);
         let (most_rows, most_columns) = (self.iconst(types::I64, most_rows), self.iconst(types::I64, most_columns));
         let (m, n) = (self.b.ins().smin(m, most_rows), self.b.ins().smin(n, most_columns));
         let (fixed, per_row, per_column) = form.spare();
@@ -65,11 +66,11 @@ impl Lower<'_> {
         let Some(add) = self.programs.vector(&form.add, isa) else { return Ok(false) };
         let Some(store) = self.programs.vector(&form.store, isa) else { return Ok(false) };
         let mut kernels = vec![(Word::Add, add), (Word::Store, store)];
-        let places = [Word::EdgeKernel0, Word::EdgeKernel1, Word::EdgeKernel2, Word::EdgeKernel3];
-        for ((_, program), place) in form.edges.iter().zip(places) {
+        for ((_, program), (_, place)) in form.edges.iter().zip(driver::EDGES) {
             let Some(index) = self.programs.vector(program, isa) else { return Ok(false) };
             kernels.push((place, index));
         }
+        let few = self.sweeps(c, rhs, acc.dtype, &mut kernels);
         let Some((name, address)) = driver::entry(acc.dtype) else { return Ok(false) };
         let driver = self.programs.helper(name, address);
         let block = StackSlotData::new(StackSlotKind::ExplicitSlot, (Word::COUNT * 8) as u32, 3);
@@ -78,6 +79,8 @@ impl Lower<'_> {
             let v = self.iconst(types::I64, v);
             self.put(block, word, v);
         }
+        let few = self.iconst(types::I64, few);
+        self.put(block, Word::Few, few);
         for (word, index) in kernels {
             let f = self.program_ref(index);
             let at = self.b.ins().func_addr(types::I64, f);
@@ -125,6 +128,19 @@ impl Lower<'_> {
             Ok(())
         })?;
         Ok(true)
+    }
+
+    /// Compiles the kernels that read the right operand in place; the most rows they are for.
+    fn sweeps(&mut self, c: &Contract, rhs: &Window, acc: DType, kernels: &mut Vec<(Word, u32)>) -> i64 {
+        if rhs.col != Stride::Const(rhs.dtype.size() as i64) {
+            return 0;
+        }
+        let isa = self.options.isa.unwrap_or_else(Isa::best);
+        let Some((most, list)) = sweeps(c, acc, rhs.dtype, &self.knobs) else { return 0 };
+        let compiled: Option<Vec<u32>> = list.iter().map(|p| self.programs.vector(p, isa)).collect();
+        let Some(compiled) = compiled else { return 0 };
+        kernels.extend(driver::SWEEP_KERNELS.into_iter().zip(compiled));
+        most as i64
     }
 
     fn put(&mut self, block: ir::StackSlot, word: Word, v: ir::Value) {

@@ -22,6 +22,7 @@ mod plan;
 mod vector;
 
 use super::jit::{PROGRAM, RUNTIME};
+use super::knobs::{Knobs, Stream};
 use super::runtime::Runtime;
 use super::{CpuOptions, Error};
 use crate::cpu::programs::Programs;
@@ -80,6 +81,7 @@ const PHASE: i64 = 1088;
 pub(super) struct Lower<'a> {
     source: &'a loops::Function,
     options: &'a CpuOptions,
+    knobs: Knobs,
     b: FunctionBuilder<'a>,
     values: Vec<Option<ir::Value>>,
     tensors: Vec<Option<Tensor>>,
@@ -146,6 +148,7 @@ pub(super) fn lower(f: &loops::Function, options: &CpuOptions, conv: CallConv) -
         let mut lower = Lower {
             source: f,
             options,
+            knobs: Knobs::of(&f.config),
             b,
             values: vec![None; f.values.len()],
             tensors: vec![None; f.params.len()],
@@ -260,7 +263,8 @@ impl Lower<'_> {
                 let extent = self.word(self.words[i] + 1 + d);
                 bytes = self.b.ins().imul(bytes, extent);
             }
-            let limit = self.iconst(types::I64, self.options.stream_bytes.min(i64::MAX as u64) as i64);
+            let limit = if self.knobs.stream == Stream::Always { 0 } else { self.options.stream_bytes };
+            let limit = self.iconst(types::I64, limit.min(i64::MAX as u64) as i64);
             self.large[i].0 = Some(self.b.ins().icmp(IntCC::UnsignedGreaterThan, bytes, limit));
         }
     }

@@ -3,6 +3,7 @@
 
 use super::Lower;
 use crate::cpu::Error;
+use crate::cpu::knobs::Stream;
 use crate::cpu::vector::Isa;
 use crate::cpu::vector::ir::Ty;
 use crate::cpu::vectorise::{Carried, Source, Streaming, VectorNest, candidates};
@@ -46,7 +47,8 @@ impl Lower<'_> {
 
     /// Compiles a program that goes around the caches, where the machine can do that.
     fn stream(&mut self, form: Option<Streaming>, isa: Isa) -> Result<Option<(u32, ir::Value, Streaming)>, Error> {
-        let Some(form) = form.filter(|_| isa != Isa::Clif128) else { return Ok(None) };
+        let wanted = isa != Isa::Clif128 && self.knobs.stream != Stream::Never;
+        let Some(form) = form.filter(|_| wanted) else { return Ok(None) };
         let Some(program) = self.programs.vector(&form.program, isa) else { return Ok(None) };
         let mut large = None;
         for p in &form.tensors {

@@ -309,12 +309,12 @@ fn control_flow() {
 }
 
 /// A product of windows of `a` and `b` through an accumulator with larger capacity.
-fn product(lhs: DType, rhs: DType, acc: DType, transposed: (bool, bool), micro: &str) -> String {
+fn product(lhs: DType, rhs: DType, acc: DType, transposed: (bool, bool), config: &str) -> String {
     let (a, b) = transposed;
     let dims = |t: bool, x: &str, y: &str| if t { format!("${y}, ${x}") } else { format!("${x}, ${y}") };
     let axes = |t: bool| if t { "row 2 col 1" } else { "row 1 col 2" };
     format!(
-        "loops product {{
+        "loops product {{{config}
   symbol s
   symbol m
   symbol n
@@ -336,10 +336,10 @@ fn product(lhs: DType, rhs: DType, acc: DType, transposed: (bool, bool), micro: 
   }}
   buffer acc: {acc}[%4, %0, %6]
   body {{
-    contract &acc[%4, %0, %1] = sum %8{micro}
+    contract &acc[%4, %0, %1] = sum %8
       lhs a[%3, %3, %3] batch [0] {}
       rhs b[%3, %3, %3] batch [0] {}
-    contract &acc[%4, %0, %1] += sum %9{micro}
+    contract &acc[%4, %0, %1] += sum %9
       lhs a[%3, {}] batch [0] {}
       rhs b[%3, {}] batch [0] {}
     nest {{
@@ -375,12 +375,6 @@ fn products() {
             check(&product(DType::F32, DType::F32, DType::F32, transposed, ""), &sizes, 2e-4, false);
         }
     }
-    check(
-        &product(DType::F32, DType::F32, DType::F32, (false, false), " micro 5 x 1"),
-        &[("s", 1), ("m", 17), ("n", 50), ("k", 600)],
-        2e-3,
-        false,
-    );
     // Several blocks of rows.
     check(
         &product(DType::F32, DType::F32, DType::F32, (false, false), ""),
@@ -402,6 +396,60 @@ fn products_of_every_type() {
     ] {
         for d in list {
             check(&product(*d, list[0], acc, (false, true), ""), &sizes, 2e-4, false);
+        }
+    }
+}
+
+/// The text of a config for [`product`].
+fn config(text: &str) -> String {
+    format!("\n  config {text}")
+}
+
+#[test]
+fn products_with_every_register_tile() {
+    let sizes = [("s", 1), ("m", 37), ("n", 70), ("k", 21)];
+    for (rows, vectors) in [(1, 1), (5, 1), (3, 3), (12, 2), (7, 4), (2, 8), (24, 1), (31, 8)] {
+        for acc in [DType::F32, DType::F64, DType::I32] {
+            let text = config(&format!("micro_rows={rows} micro_vectors={vectors} pack=1"));
+            check(&product(acc, acc, acc, (false, false), &text), &sizes, 2e-4, false);
+        }
+    }
+    for one in ["micro_rows=1", "micro_rows=7", "micro_rows=31", "micro_vectors=1", "micro_vectors=5"] {
+        check(&product(DType::F32, DType::F32, DType::F32, (false, true), &config(one)), &sizes, 2e-4, false);
+    }
+}
+
+#[test]
+fn products_in_small_blocks() {
+    for blocks in ["kc=8", "mc=1", "nc=1", "kc=9 mc=13 nc=33", "kc=16 mc=24 nc=64 pack=2", "kc=9 mc=3 nc=1 pack=2"] {
+        for (m, n, k) in [(40, 70, 50), (5, 33, 17), (13, 32, 8)] {
+            let sizes = [("s", 2), ("m", m), ("n", n), ("k", k)];
+            check(&product(DType::F32, DType::F32, DType::F32, (true, false), &config(blocks)), &sizes, 2e-4, false);
+        }
+    }
+}
+
+#[test]
+fn products_that_pack_what_they_are_told() {
+    let shapes = [(1, 1, 1), (1, 300, 40), (2, 5, 7), (3, 64, 16), (13, 33, 34), (16, 17, 64), (47, 40, 30), (0, 4, 3)];
+    let check_all = |acc: DType, right: DType, pack: &str, every: usize| {
+        for (at, (m, n, k)) in shapes.into_iter().enumerate().step_by(every) {
+            let transposed = (at % 2 == 1, at % 4 == 2);
+            let sizes = [("s", 2), ("m", m), ("n", n), ("k", k)];
+            check(&product(acc, right, acc, transposed, &config(pack)), &sizes, 3e-4, false);
+        }
+    };
+    for pack in ["pack=0 stages=1", "pack=1", "pack=2", "pack=2 stages=4"] {
+        check_all(DType::F32, DType::F32, pack, 1);
+    }
+    let f32s = [DType::BF16, DType::F16, DType::I8, DType::U8, DType::F8E4M3];
+    for (acc, rights) in [
+        (DType::F32, &f32s[..]),
+        (DType::F64, &[DType::F64, DType::F32]),
+        (DType::I32, &[DType::I32, DType::I8, DType::U8, DType::I16]),
+    ] {
+        for right in rights {
+            check_all(acc, *right, "pack=2", 2);
         }
     }
 }

@@ -1,8 +1,11 @@
-//! The inner kernel of matrix products, as a vector program.
+//! The inner kernels of matrix products, as vector programs.
 //!
-//! Comes in: a tile size. Goes out: a counted program over `k` that multiplies a packed panel of A,
+//! *Tiles.* Comes in: a tile size. Goes out: a counted program over `k` that multiplies a packed panel of A,
 //! `[k][rows]`, by a packed panel of B, `[k][vectors * lanes]`, keeps all sums in registers, and at the
 //! end stores them to C or adds them to C, row by row.
+//!
+//! *Sweeps.* Comes in: a number of rows and of steps of `k`. Goes out: a program over the columns that adds to these rows
+//! of C the product of a packed panel of A by rows of B, which stay where they are.
 
 use helion_ir::dtype::{DType, Literal};
 
@@ -84,6 +87,70 @@ impl MicroKernel {
                     let old = b.load(at, self.dtype);
                     sum = b.add(old, sum);
                 }
+                b.store(at, self.dtype, sum);
+            }
+        }
+        b.finish()
+    }
+}
+
+/// Rows of C to which some steps of `k` are added. The argument block: the panel of A, `[steps][rows]`; the first row of
+/// B and its bytes per row; the first row of C and its bytes per row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sweep {
+    /// Rows of C.
+    pub rows: u32,
+    /// Rows of B.
+    pub steps: u32,
+    /// `f32`, `f64` or `i32`.
+    pub dtype: DType,
+    /// Element type of B.
+    pub from: DType,
+    /// How many sweeps ahead rows of B are fetched; 0 for none.
+    pub ahead: u32,
+}
+
+/// Rows that a sweep works on at a time: enough sums to hide how long an addition takes.
+const GROUP: u32 = 4;
+
+impl Sweep {
+    /// The program, or why there is none.
+    pub fn program(&self) -> Result<Program, String> {
+        let (Some(ty), Some(from)) = (Ty::of_memory(self.dtype), Ty::of_memory(self.from)) else {
+            return Err(format!("no sweep of {} into {}", self.from, self.dtype));
+        };
+        let (rows, steps, size) = (self.rows, self.steps, self.dtype.size() as u32);
+        if rows == 0 || steps == 0 || rows > 1 << 8 || steps > 1 << 8 {
+            return Err(format!("no sweep of {rows} rows and {steps} steps"));
+        }
+        let mut b = Builder::new(&format!("sweep_{}x{}_{}", rows, steps, self.dtype), Trip::Elements);
+        let (a, right, right_stride, c, c_stride) = (b.pointer(), b.pointer(), b.stride(), b.pointer(), b.stride());
+        b.begin_body();
+        let mut loaded = Vec::with_capacity(steps as usize);
+        for s in 0..steps {
+            let at = Addr::unit(right);
+            let x = b.load(at.row(s, right_stride), self.from);
+            loaded.push(if from == ty { x } else { b.convert(ty, x) });
+            if self.ahead > 0 {
+                b.prefetch(at.row(s + steps * self.ahead, right_stride), self.from);
+            }
+        }
+        for first in (0..rows).step_by(GROUP as usize) {
+            let group = first..rows.min(first + GROUP);
+            let places: Vec<_> = group.clone().map(|i| Addr::unit(c).row(i, c_stride)).collect();
+            let mut sums: Vec<_> = places.iter().map(|at| b.load(*at, self.dtype)).collect();
+            for (s, &x) in (0..).zip(&loaded) {
+                for (i, sum) in group.clone().zip(&mut sums) {
+                    let factor = b.load(Addr::fixed(a).plus(((s * rows + i) * size) as i32), self.dtype);
+                    *sum = if ty.is_float() {
+                        b.fma(x, factor, *sum)
+                    } else {
+                        let product = b.mul(x, factor);
+                        b.add(*sum, product)
+                    };
+                }
+            }
+            for (at, sum) in places.into_iter().zip(sums) {
                 b.store(at, self.dtype, sum);
             }
         }

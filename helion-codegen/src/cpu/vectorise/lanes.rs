@@ -6,7 +6,6 @@
 use super::{Analysis, Carried, Kind, Source, VectorNest};
 use crate::cpu::vector::builder::Builder;
 use crate::cpu::vector::ir::{Addr, SlotId, Trip, Ty, V};
-use helion_ir::config::{Knob, Slot as KnobSlot};
 use helion_ir::dtype::{DType, Literal};
 use helion_ir::loops::{Inst, Mem, Op, Val};
 use std::collections::{HashMap, HashSet};
@@ -125,7 +124,6 @@ impl<'a> Emitter<'a> {
 
     /// How many steps the main loop takes at once: the user's choice, else few for long bodies.
     fn pick_unroll(&mut self, carries: &[Carried]) {
-        let chosen = self.a.facts.f.config.get(&KnobSlot::kernel(Knob::Unroll));
         let reduces = carries.iter().any(|c| matches!(c, Carried::Fold { .. }));
         let default = match self.b.len() {
             0..16 => 4,
@@ -133,7 +131,7 @@ impl<'a> Emitter<'a> {
             _ if reduces => 2,
             _ => 1,
         };
-        self.b.unroll(chosen.map_or(default, |u| u.clamp(1, 8) as u32));
+        self.b.unroll(self.a.facts.knobs.unroll.unwrap_or(default));
     }
 
     /// Body instructions that the words of the argument block need, in order.

@@ -83,6 +83,24 @@ pub(super) fn last_loads(body: &[Stmt]) -> Vec<(&Nest, Vec<ParamId>)> {
 }
 
 impl Facts<'_> {
+    /// Whether a nest stores to a tensor that nothing loads.
+    pub(in crate::cpu) fn streams(&self) -> bool {
+        fn any(list: &[Stmt], found: &impl Fn(&Nest) -> bool) -> bool {
+            list.iter().any(|s| match s {
+                Stmt::Inst(_) | Stmt::Contract(_) => false,
+                Stmt::Nest(n) => found(n),
+                Stmt::For { body, .. } => any(body, found),
+                Stmt::While { cond, body, .. } => any(cond, found) || any(body, found),
+                Stmt::If { then, other, .. } => any(then, found) || any(other, found),
+            })
+        }
+        let stores = |i: &LoopInst| match &i.op {
+            Op::Store { mem: Mem::Tensor(p), .. } => !self.loaded.contains(p),
+            _ => false,
+        };
+        any(&self.f.body, &|n| n.body.iter().any(stores))
+    }
+
     /// Whether a tensor's elements lie side by side.
     fn is_contiguous(&self, p: ParamId) -> bool {
         match self.f.params.get(p.index()).map(|x| &x.kind) {
@@ -105,6 +123,9 @@ impl VectorNest {
     /// Lets the program prefetch for the next program instance what this nest is the last one to load.
     pub(in crate::cpu) fn prefetch(&mut self, facts: &Facts<'_>, nest: &Nest) {
         let Some((_, tensors)) = facts.last.iter().find(|(n, _)| std::ptr::eq(*n, nest)) else { return };
+        if facts.knobs.ahead == 0 {
+            return;
+        }
         let mut body = Vec::with_capacity(self.program.body.len() + 1);
         for inst in std::mem::take(&mut self.program.body) {
             let fetched = match inst.op {
@@ -117,7 +138,7 @@ impl VectorNest {
             };
             body.push(inst);
             if let Some((addr, d)) = fetched {
-                let addr = addr.row(1, self.ahead(d.size()));
+                let addr = addr.row(facts.knobs.ahead, self.ahead(d.size()));
                 body.push(Inst { op: VectorOp::Prefetch(addr, d), args: SmallVec::new(), result: None });
             }
         }

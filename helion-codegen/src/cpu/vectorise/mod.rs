@@ -17,6 +17,7 @@ mod reduce;
 
 pub(super) use memory::Streaming;
 
+use super::knobs::Knobs;
 use super::vector::ir::{Program, Ty};
 use helion_ir::dtype::{DType, Literal};
 use helion_ir::loops::{Args, Function, Inst, Mem, Nest, Op, ParamId, ParamKind, ReduceOp, Stmt, Val};
@@ -86,6 +87,8 @@ pub(super) struct Facts<'a> {
     consts: HashMap<Val, Literal>,
     /// Tensors that something loads.
     loaded: HashSet<ParamId>,
+    /// Knobs of the function.
+    knobs: Knobs,
     /// Nests that are the last ones of a program instance to load tensors which others load before.
     last: Vec<(&'a Nest, Vec<ParamId>)>,
 }
@@ -96,7 +99,12 @@ impl<'a> Facts<'a> {
         let mut consts = HashMap::new();
         note_consts(&f.header, &mut consts);
         note_stmts(&f.body, &mut consts);
-        Facts { f, consts, loaded: memory::loaded(f), last: memory::last_loads(&f.body) }
+        Facts { f, consts, loaded: memory::loaded(f), knobs: Knobs::of(&f.config), last: memory::last_loads(&f.body) }
+    }
+
+    /// Whether a tensor is loaded in a pass after the first one, so that its next part can be fetched meanwhile.
+    pub(super) fn reads_again(&self) -> bool {
+        !self.last.is_empty()
     }
 
     fn integer(&self, v: Val) -> Option<i64> {

@@ -114,9 +114,6 @@ impl<'a> Verifier<'a> {
         for (side, o) in [("left", &c.lhs), ("right", &c.rhs)] {
             self.operand(o, c, &format!("{what}, {side} operand"));
         }
-        if c.micro.is_some_and(|m| m.rows == 0 || m.vectors == 0) {
-            self.error(at, format!("{what}: the register tile is empty"));
-        }
     }
 
     fn operand(&mut self, o: &Operand, c: &Contract, what: &dyn Display) {
