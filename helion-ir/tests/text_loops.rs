@@ -148,7 +148,6 @@ impl Gen {
                 rhs: self.operand(),
                 acc: BufferId(self.rng.below(self.buffers) as u32),
                 accumulate: self.rng.one_in(2),
-                micro: self.rng.one_in(2).then_some(Micro { rows: 6, vectors: 2 }),
                 at: self.at(),
             }),
             _ => Stmt::Inst(self.inst()),
