@@ -59,6 +59,7 @@ fn is_seen(knob: Knob) -> bool {
     match knob {
         Knob::Block | Knob::User => true,
         Knob::Order | Knob::Grid | Knob::Group => false,
-        Knob::MicroRows | Knob::MicroVectors | Knob::Unroll | Knob::Threads => false,
+        Knob::MicroRows | Knob::MicroVectors | Knob::Kc | Knob::Mc | Knob::Nc | Knob::Pack => false,
+        Knob::Unroll | Knob::Stages | Knob::Stream | Knob::Threads | Knob::Share => false,
     }
 }

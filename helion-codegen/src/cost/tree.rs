@@ -6,6 +6,7 @@
 
 use super::ops;
 use super::values::{Known, Loop, LoopId, Terms, Trips, UNKNOWN, Values};
+use helion_ir::config::{Knob, Slot};
 use helion_ir::dtype::DType;
 use helion_ir::loops::{Contract, Extent, Function, Inst, Mem, Nest, Op, Operand, ParamKind, ReduceOp, Stmt, Val};
 use helion_ir::target::Target;
@@ -425,6 +426,7 @@ impl Build<'_> {
         };
         let rank = |mem: Mem| self.memory(mem).map_or(0, |(_, dims, _)| dims.len() as u32);
         let last = |o: &Operand, axis: Option<u32>| axis.is_some_and(|a| a + 1 == rank(o.mem));
+        let pinned = |knob| self.f.config.get(&Slot::kernel(knob)).map(|v| v as u32);
         let work = ContractWork {
             m,
             n,
@@ -432,7 +434,7 @@ impl Build<'_> {
             dtype,
             transposed: [last(&c.lhs, c.lhs.col), last(&c.rhs, c.rhs.row)],
             converted: [dtype_of(c.lhs.mem) != dtype, dtype_of(c.rhs.mem) != dtype],
-            micro: c.micro.map(|m| (m.rows, m.vectors)),
+            micro: pinned(Knob::MicroRows).zip(pinned(Knob::MicroVectors)),
             rows: c.m.bound,
         };
         self.leaf(first, accesses, Work::Contract(work))
