@@ -38,6 +38,7 @@
 //! | [`Tensor`] | tensors on the host: making them, views, elements |
 //! | [`kernel`], [`device`], [`tile_fn!`] | the macros |
 //! | [`tune`], [`explain`], [`with_config`], [`with_threads`], [`check`] | running any kernels in another way |
+//! | [`tuning`] | which config a launch takes and why; tables of tuning results to ship |
 //! | [`settings`] | environment variables, and setting them from code |
 //! | [`runtime`] | what is under a launch: memory, threads, launches by hand |
 //! | [`Error`] | what can go wrong, as one type; nothing panics on bad input |
@@ -63,6 +64,7 @@ pub mod guide;
 pub mod lang;
 pub mod runtime;
 pub mod settings;
+pub mod tuning;
 
 pub use error::{Error, Kind as ErrorKind, Result};
 pub use lang::{F8E4M3, F8E5M2, Scalar, Size, TensorMut, TensorRef, Tile, TileIx, bf16, f16};

@@ -9,6 +9,7 @@
 //! default is used. [`table`] prints what there is; the documentation is made from the same rows.
 
 use crate::error::{Error, Result};
+use helion_autotune::Effort;
 use std::path::PathBuf;
 use std::sync::{OnceLock, RwLock};
 
@@ -60,10 +61,25 @@ settings! {
         "Folder that dumps are written to, one file for each kernel and stage.";
     cache_dir set_cache_dir "HELION_CACHE_DIR": Option<PathBuf> = default_cache_dir(), parse_path, "`helion` in the user's cache folder",
         "Folder where tuning results are remembered. `off` remembers nothing on disk.";
+    cache set_cache "HELION_CACHE": Cache = Cache::ReadWrite, parse_cache, "read-write",
+        "What becomes of tuning results on disk: `read-write` remembers and uses them, `read` uses them and never tunes or writes (for production), `off` neither reads nor writes.";
+    tune set_tune "HELION_TUNE": Effort = Effort::None, parse_tune, "off",
+        "Whether the first launch of a kernel at new sizes tunes it: `off`, `quick` (seconds) or `full` (up to half a minute). Sizes that were tuned before, in whatever process, are not tuned again.";
     pool_bytes set_pool_bytes "HELION_POOL_BYTES": usize = 1 << 30, parse_bytes, "1G",
         "How much memory of freed tensors of 2 MiB and more is kept for reuse. A number with an optional `K`, `M` or `G`.";
     seed_tuning set_seed_tuning "HELION_TUNE_SEED": u64 = 0, parse_number, "0",
         "Seed of the random choices of the tuner.";
+}
+
+/// What becomes of tuning results on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cache {
+    /// They are used and remembered.
+    ReadWrite,
+    /// They are used; nothing is tuned or written.
+    Read,
+    /// They are neither used nor remembered.
+    Off,
 }
 
 /// Vector instructions to compile for.
@@ -198,6 +214,24 @@ fn parse_isa(text: &str) -> Result<Isa, String> {
     }
 }
 
+fn parse_cache(text: &str) -> Result<Cache, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "" | "read-write" => Ok(Cache::ReadWrite),
+        "read" => Ok(Cache::Read),
+        "off" => Ok(Cache::Off),
+        _ => Err(format!("`{text}` is none of read-write, read, off")),
+    }
+}
+
+fn parse_tune(text: &str) -> Result<Effort, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "" | "off" => Ok(Effort::None),
+        "quick" => Ok(Effort::Quick),
+        "full" => Ok(Effort::Full),
+        _ => Err(format!("`{text}` is none of off, quick, full")),
+    }
+}
+
 fn parse_dump(text: &str) -> Result<Dump, String> {
     let mut set = 0;
     for word in text.split(',').map(str::trim).filter(|w| !w.is_empty()) {
@@ -247,6 +281,8 @@ mod tests {
         assert_eq!(parse_threads("4"), Ok(4));
         assert!(parse_threads("0").is_err() && parse_threads("-1").is_err() && parse_threads("9999").is_err());
         assert_eq!(parse_isa("AVX2"), Ok(Isa::Avx2));
+        assert_eq!((parse_cache("Read"), parse_tune("quick")), (Ok(Cache::Read), Ok(Effort::Quick)));
+        assert!(parse_cache("write").unwrap_err().contains("read-write") && parse_tune("on").is_err());
         assert!(parse_isa("sse9").unwrap_err().contains("avx512"));
         let d = parse_dump("tile, asm").unwrap();
         assert!(d.has(Stage::Tile) && d.has(Stage::Asm) && !d.has(Stage::Loops));

@@ -254,7 +254,7 @@ fn explain_shows_every_stage() {
     let text = e.to_string();
     for part in [
         "kernel softmax",
-        "config: default (default)",
+        " (model, nothing tuned)",
         "-- arguments",
         "x: f32 [8, 16]",
         "scale: f32 = 1",
@@ -269,7 +269,7 @@ fn explain_shows_every_stage() {
     }
     let pinned: Config = "block.tm=2".parse().unwrap();
     let e = runtime::explain(|| runtime::with_config(&pinned, || softmax(&matrix(8, 16), 1.0))).unwrap();
-    assert!(e.to_string().contains("config: block.tm=2 (pinned)"));
+    assert!(e.to_string().contains("config: block.tm=2 (explicit)"));
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn pinned_configs_give_the_same_result() {
 #[ignore = "run by `tuning_is_remembered`"]
 fn child() {
     let e = runtime::explain(|| softmax_as("tuned", &matrix(200, 64), 1.0)).unwrap();
-    println!("origin={} config={}", e.reports[0].origin, e.reports[0].config);
+    println!("source={} config={}", e.reports[0].choice.source.name(), e.reports[0].config);
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn tuning_is_remembered() {
         c.args(["--exact", "child", "--ignored", "--nocapture"]).env("HELION_CACHE_DIR", &dir);
         String::from_utf8(c.output().unwrap().stdout).unwrap()
     };
-    assert!(child().contains("origin=default"), "{}", child());
+    assert!(child().contains("source=model"), "{}", child());
     helion::settings::set_cache_dir(dir.to_str().unwrap()).unwrap();
     let x = matrix(200, 64);
     let before = softmax_as("tuned", &x, 1.0).unwrap();
@@ -316,12 +316,12 @@ fn tuning_is_remembered() {
     assert!(o.seconds <= o.default_seconds && !o.tried.is_empty());
     assert!(softmax_as("tuned", &x, 1.0).unwrap().allclose(&before, 1e-5, 1e-7));
     let says = child();
-    assert!(says.contains(&format!("origin=tuned config={}", tuned.tunings[0].config)), "{says}");
+    assert!(says.contains(&format!("source=disk config={}", tuned.tunings[0].config)), "{says}");
     // A damaged record is a miss.
     for f in std::fs::read_dir(&dir).unwrap() {
         std::fs::write(f.unwrap().path(), "helion tuning record 1\nnonsense\n").unwrap();
     }
-    assert!(child().contains("origin=default"));
+    assert!(child().contains("source=model"));
     helion::settings::set_cache_dir("off").unwrap();
     std::fs::remove_dir_all(&dir).unwrap();
 }

@@ -12,6 +12,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use helion::prelude::*;
+use helion::tuning::Source;
 use helion::{explain, tune, with_config};
 use softmax::support::{Data, median};
 
@@ -90,7 +91,7 @@ fn visit(stop: &Stop, ceilings: &Ceilings, again: bool) -> Result<Row> {
     flush();
     let report = explain(&stop.call)?;
     let compiling: Duration = report.reports.iter().flat_map(|r| &r.phases).map(|p| p.time).sum();
-    let remembered = report.reports.iter().all(|r| r.origin == "tuned");
+    let remembered = report.reports.iter().all(|r| r.choice.source == Source::Disk && r.choice.extrapolated == 0.0);
     let device = report.reports.first().map_or("this machine", |r| &r.device);
     println!("{:.2} ms from Rust to machine code for {device}", compiling.as_secs_f64() * 1e3);
 

@@ -1,40 +1,57 @@
-//! Compiled kernels of this process, by key.
+//! Kernels of this process, by key, and the code that each thread used last.
 //!
-//! Lookups go to a small table of the thread first, then to a shared one behind a lock that readers
-//! share; both compare whole keys, and neither allocates when it finds something. On a miss one thread
-//! compiles, outside the lock, and others that want the same kernel wait for it. Errors are kept like code: a
-//! kernel that is wrong is traced once.
+//! In: the words of a call. The first ones are the key: what the kernel is specialised on. The others choose among the
+//! kernel's variants: pinned config, settings, sizes, threads. Out: compiled code.
+//!
+//! A call whose words this thread has seen finds its code in a small table of the thread, and nothing is
+//! allocated. Otherwise the key finds the [`Entry`] behind a lock that readers share, and the entry chooses. The tables
+//! of threads have fixed sizes, and there is one entry for a key, whatever number of shapes is launched. When
+//! something was tuned, a counter goes up, and threads forget what they kept.
 
 use super::compile::Compiled;
+use super::entry::Entry;
 use crate::error::Result;
+use crate::settings;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
 
-/// A key and what became of it.
-struct Entry {
-    key: Box<[u64]>,
-    compiled: OnceLock<Result<Arc<Compiled>>>,
-}
-
-type Table = HashMap<u64, Vec<Arc<Entry>>>;
+/// Entries with their keys, by the hashes of these.
+type Table = HashMap<u64, Vec<(Box<[u64]>, Arc<Entry>)>>;
 
 fn table() -> &'static RwLock<Table> {
     static TABLE: OnceLock<RwLock<Table>> = OnceLock::new();
     TABLE.get_or_init(Default::default)
 }
 
-/// Changes when entries are taken out, so that threads forget their copies.
+/// Goes up when something was tuned or forgotten.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
-/// Places in a thread's table.
-const PLACES: usize = 64;
+/// Makes every thread ask its kernels again which code to take.
+pub(super) fn ask_again() {
+    GENERATION.fetch_add(1, Ordering::AcqRel);
+}
 
-/// The kernels a thread used last, by the low bits of the hash.
+/// Changes whenever other configs may have become the best: when something was tuned, and when a setting was changed.
+#[inline]
+pub(super) fn generation() -> u64 {
+    GENERATION.load(Ordering::Acquire) + u64::from(settings::version())
+}
+
+/// Places in a thread's table; a call has two of them to choose from.
+const PLACES: usize = 256;
+
+/// The code a thread used last, by the low bits of the hash of a call's words.
 struct Recent {
     generation: u64,
-    places: [Option<Arc<Entry>>; PLACES],
+    places: [Option<Hit>; PLACES],
+}
+
+/// Words of a call, and its code.
+struct Hit {
+    words: Box<[u64]>,
+    compiled: Arc<Compiled>,
 }
 
 thread_local! {
@@ -42,50 +59,56 @@ thread_local! {
         const { RefCell::new(Recent { generation: 0, places: [const { None }; PLACES] }) };
 }
 
-/// The compiled kernel of a key; `compile` makes it, at most once in the process.
+/// The code of a call. `resolve` asks the entry of the first `key` words when this thread does not know it.
 ///
 /// # Errors
-/// What `compile` returned for this key.
-pub(super) fn get_or_compile(key: &[u64], compile: impl FnOnce() -> Result<Compiled>) -> Result<Arc<Compiled>> {
-    let hash = hash(key);
-    if let Some(c) = recent(hash, key) {
+/// What `resolve` returns.
+pub(super) fn find(
+    words: &[u64],
+    key: usize,
+    resolve: impl FnOnce(&Entry) -> Result<Arc<Compiled>>,
+) -> Result<Arc<Compiled>> {
+    let place = hash(words) as usize % PLACES;
+    if let Some(c) = recent(place, words) {
         return Ok(c);
     }
-    let generation = GENERATION.load(Ordering::Acquire);
-    let entry = shared(hash, key);
-    let result = entry.compiled.get_or_init(|| compile().map(Arc::new)).clone();
-    if result.is_ok() {
-        remember(hash, generation, entry);
-    }
-    result
+    // Read before asking: what is tuned from now on makes the answer old.
+    let generation = generation();
+    let compiled = resolve(&entry(&words[..key]))?;
+    remember(place, generation, words, &compiled);
+    Ok(compiled)
 }
 
-fn recent(hash: u64, key: &[u64]) -> Option<Arc<Compiled>> {
+#[inline]
+fn recent(place: usize, words: &[u64]) -> Option<Arc<Compiled>> {
     RECENT
         .try_with(|r| {
             let r = r.try_borrow().ok()?;
-            let entry = r.places[hash as usize % PLACES].as_ref()?;
-            let fits = *entry.key == *key && r.generation == GENERATION.load(Ordering::Acquire);
-            if fits { entry.compiled.get()?.as_ref().ok().cloned() } else { None }
+            let hit = |i: usize| r.places[i].as_ref().filter(|h| *h.words == *words);
+            let hit = hit(place).or_else(|| hit(place ^ 1))?;
+            (r.generation == generation()).then(|| Arc::clone(&hit.compiled))
         })
         .ok()
         .flatten()
 }
 
-fn remember(hash: u64, generation: u64, entry: Arc<Entry>) {
+fn remember(place: usize, generation: u64, words: &[u64], compiled: &Arc<Compiled>) {
     let _ = RECENT.try_with(|r| {
         let Ok(mut r) = r.try_borrow_mut() else { return };
         if r.generation != generation {
             r.places = [const { None }; PLACES];
             r.generation = generation;
         }
-        r.places[hash as usize % PLACES] = Some(entry);
+        // The older of the two goes.
+        r.places.swap(place, place ^ 1);
+        r.places[place] = Some(Hit { words: words.into(), compiled: Arc::clone(compiled) });
     });
 }
 
 /// The entry of a key, made if needed.
-fn shared(hash: u64, key: &[u64]) -> Arc<Entry> {
-    let find = |t: &Table| t.get(&hash)?.iter().find(|e| *e.key == *key).cloned();
+pub(super) fn entry(key: &[u64]) -> Arc<Entry> {
+    let hash = hash(key);
+    let find = |t: &Table| t.get(&hash)?.iter().find(|(k, _)| **k == *key).map(|(_, e)| Arc::clone(e));
     if let Some(e) = find(&table().read().unwrap_or_else(|e| e.into_inner())) {
         return e;
     }
@@ -93,25 +116,15 @@ fn shared(hash: u64, key: &[u64]) -> Arc<Entry> {
     if let Some(e) = find(&t) {
         return e;
     }
-    let entry = Arc::new(Entry { key: key.into(), compiled: OnceLock::new() });
-    t.entry(hash).or_default().push(Arc::clone(&entry));
+    let entry = Arc::new(Entry::default());
+    t.entry(hash).or_default().push((key.into(), Arc::clone(&entry)));
     entry
 }
 
-/// Takes out every kernel for which `gone` holds; calls that run keep theirs until they end.
-pub(super) fn forget(gone: impl Fn(&Compiled) -> bool) {
-    let mut t = table().write().unwrap_or_else(|e| e.into_inner());
-    for entries in t.values_mut() {
-        entries.retain(|e| !matches!(e.compiled.get(), Some(Ok(c)) if gone(c)));
-    }
-    t.retain(|_, entries| !entries.is_empty());
-    GENERATION.fetch_add(1, Ordering::AcqRel);
-}
-
 /// A hash of whole words: multiply, mix, add the next.
-fn hash(key: &[u64]) -> u64 {
+fn hash(words: &[u64]) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let h = key.iter().fold(key.len() as u64, |h, &w| {
+    let h = words.iter().fold(words.len() as u64, |h, &w| {
         let wide = u128::from(h ^ w.wrapping_mul(ODD)) * u128::from(ODD ^ 0x5851_f42d_0000_0000);
         (wide as u64) ^ (wide >> 64) as u64
     });
@@ -121,25 +134,16 @@ fn hash(key: &[u64]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
-    use std::sync::atomic::AtomicUsize;
 
     #[test]
-    fn one_thread_compiles_and_errors_are_kept() {
-        let (calls, key) = (AtomicUsize::new(0), [77, 78, 79]);
-        std::thread::scope(|s| {
-            for _ in 0..8 {
-                s.spawn(|| {
-                    let r = get_or_compile(&key, || {
-                        calls.fetch_add(1, Ordering::Relaxed);
-                        std::thread::sleep(std::time::Duration::from_millis(5));
-                        Err(Error::check("no"))
-                    });
-                    assert_eq!(r.err().map(|e| e.to_string()).as_deref(), Some("no"));
-                });
-            }
-        });
-        assert_eq!(calls.into_inner(), 1);
+    fn a_key_has_one_entry() {
+        let entries: Vec<Arc<Entry>> =
+            std::thread::scope(|s| {
+                let threads: Vec<_> = (0..8).map(|_| s.spawn(|| entry(&[77, 78, 79]))).collect();
+                threads.into_iter().map(|t| t.join().unwrap()).collect()
+            });
+        assert!(entries.iter().all(|e| Arc::ptr_eq(e, &entries[0])));
+        assert!(!Arc::ptr_eq(&entries[0], &entry(&[77, 78])));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::records;
 use crate::error::{Error, Result};
 use crate::settings::{self, Dump, Isa, Stage};
 use helion_codegen::cpu::{self, CompiledKernel, CpuOptions, vector};
+use helion_codegen::cost;
 use helion_codegen::pipeline::{self, Failure, Made, Phase};
 use helion_codegen::schedule;
 use helion_ir::config::{Config, ConfigSpace};
@@ -36,7 +37,6 @@ pub(super) struct Compiled {
     pub(super) phases: Vec<Phase>,
     /// What the config says about launches.
     pub(super) launch: cpu::Launch,
-    pub(super) id: records::Id,
 }
 
 thread_local! {
@@ -163,21 +163,15 @@ pub(super) fn options() -> CpuOptions {
     CpuOptions { isa: Some(if isa.available() { isa } else { best }), ..CpuOptions::default() }
 }
 
-/// Compiles with a pinned config, or the remembered one, or the scheduler's default.
-///
-/// # Errors
-/// When a pinned config does not fit, or the kernel has no schedule.
-pub(super) fn compile(traced: &Traced, pinned: Option<&Config>) -> Result<Compiled> {
-    if let Some(config) = pinned {
-        return compile_config(traced, config, &mut |_| {});
-    }
-    if let Some(config) = records::best(&traced.id) {
-        // A record that no longer fits is as good as none.
-        if let Ok(c) = compile_config(traced, &config, &mut |_| {}) {
-            return Ok(c);
-        }
-    }
-    compile_config(traced, &Config::new(), &mut |_| {})
+/// The cost model's choice for these sizes, the last one being the number of threads.
+pub(super) fn model(traced: &Traced, place: &[u64]) -> Config {
+    let Some((threads, sizes)) = place.split_last() else { return Config::new() };
+    cost::choose(&traced.verified, &space(traced), sizes, target(), *threads as u32)
+}
+
+/// Whether a config may be compiled at all. Cheap.
+pub(super) fn fits(traced: &Traced, config: &Config) -> bool {
+    schedule::check_config(&traced.verified, config).is_ok()
 }
 
 /// Compiles with exactly this config. `made` sees every stage.
@@ -197,7 +191,7 @@ pub(super) fn compile_config(traced: &Traced, config: &Config, made: &mut dyn Fn
             Failure::Internal(text) => Error::internal(format!("kernel `{name}`, config `{config}`: {text}")),
         })?;
     let (kernel, phases) = (done.kernel, done.phases);
-    Ok(Compiled { kernel, phases, launch: cpu::Launch::of(config), id: traced.id.clone() })
+    Ok(Compiled { kernel, phases, launch: cpu::Launch::of(config) })
 }
 
 /// The configs worth trying.

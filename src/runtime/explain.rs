@@ -1,5 +1,6 @@
 //! What became of a launch, for people: config, arguments, every stage, and how long compiling took.
 
+use super::choose::Choice;
 use super::compile::{self, Traced, total};
 use super::launch::State;
 use crate::error::Result;
@@ -16,11 +17,11 @@ pub struct Report {
     pub kernel: String,
     /// The device's name.
     pub device: String,
-    /// What the launch uses; empty for the scheduler's default.
+    /// What the launch uses.
     pub config: Config,
-    /// Where the config comes from: `pinned`, `tuned` or `default`.
-    pub origin: &'static str,
-    /// What the scheduler would choose.
+    /// Where the config comes from, and how far the sizes are from what was measured.
+    pub choice: Choice,
+    /// What it would use if nothing were tuned or pinned: the cost model's choice for these sizes.
     pub default: Config,
     /// What the kernel was specialised on, and the values of this launch: one line each.
     pub arguments: String,
@@ -42,7 +43,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "kernel {} on {}", self.kernel, self.device)?;
-        writeln!(f, "config: {} ({})", self.config, self.origin)?;
+        writeln!(f, "config: {} ({})", self.config, self.choice.reason())?;
         writeln!(f, "default config: {}", self.default)?;
         let (programs, scratch, work) = self.plan;
         writeln!(f, "{programs} program instances of about {work} operations, {scratch} bytes of scratch per thread")?;
@@ -59,12 +60,8 @@ impl fmt::Display for Report {
 ///
 /// # Errors
 /// When it does not compile.
-pub(super) fn report(state: &State, traced: &Traced, pinned: Option<&Config>) -> Result<Report> {
-    let (config, origin) = match (pinned, super::records::best(&traced.id)) {
-        (Some(c), _) => (c.clone(), "pinned"),
-        (None, Some(c)) => (c, "tuned"),
-        (None, None) => (Config::new(), "default"),
-    };
+pub(super) fn report(state: &State, traced: &Traced, choice: Choice, default: Config) -> Result<Report> {
+    let config = choice.config.clone();
     let mut stages = vec![(Stage::Tile, traced.text.clone())];
     let compiled = compile::compile_config(traced, &config, &mut |made| match made {
         Made::Scheduled(_) => {}
@@ -79,8 +76,8 @@ pub(super) fn report(state: &State, traced: &Traced, pinned: Option<&Config>) ->
         kernel: state.kernel.to_owned(),
         device: compile::target().name.clone(),
         config,
-        origin,
-        default: compile::space(traced).default_config(),
+        choice,
+        default,
         arguments: arguments(state),
         plan: (plan.programs, plan.scratch_bytes, plan.work_per_program),
         stages,

@@ -10,11 +10,12 @@
 //! constant 1, and a size equal to a const parameter of the kernel is that constant**; all of this is in
 //! the key.
 
+use super::choose::{Choice, Pick};
 use super::compile::{self, Compiled};
 use super::extent::{is_contiguous, overlaps, reach};
 use super::mode::{self, Action, Mode};
 use super::tensor::RawView;
-use super::{cache, exec};
+use super::{auto, cache, exec};
 use crate::error::{Error, Result};
 use helion_ir::Loc;
 use helion_ir::dtype::DType;
@@ -48,9 +49,11 @@ pub type Launch = Launching<'static>;
 #[derive(Default)]
 pub(super) struct State {
     pub(super) kernel: &'static str,
-    /// The key: identity, device and pinned config (three words, filled in by `run`), then what the
-    /// captures say.
+    /// The key: identity and instruction set (two words, filled in by `run`), then what the captures say. `run`
+    /// appends what chooses among the kernel's variants; see [`State::place`].
     pub(super) key: Vec<u64>,
+    /// How many words of it are the key itself.
+    pub(super) key_len: usize,
     /// Arguments of compiled code: parameters in order; `run` appends the sizes.
     pub(super) words: Vec<u64>,
     pub(super) captures: Vec<Capture>,
@@ -129,7 +132,7 @@ pub const MAX_RANK: usize = 8;
 /// The most different sizes one launch can use; a size pattern takes a byte per axis.
 const MAX_SIZES: usize = 254 - MAX_FIXED;
 /// Words of the key that `run` fills in.
-pub(super) const KEY_HEAD: usize = 3;
+pub(super) const KEY_HEAD: usize = 2;
 
 /// First words of the entries of a key; each entry's length follows from its first word.
 mod tag {
@@ -262,14 +265,22 @@ impl<'t> Launching<'t> {
             let text = format!("kernel `{}` is launched while another kernel is recorded", state.kernel);
             return Err(Error::check(format!("{text}\n  help: launch it before the tile loop")));
         }
-        state.key[..KEY_HEAD].copy_from_slice(&[body as u64, isa as u64, mode.config]);
+        state.key[..KEY_HEAD].copy_from_slice(&[body as u64, isa as u64]);
+        state.key_len = state.key.len();
+        state.key.push(mode.config);
+        state.key.extend_from_slice(&state.sizes);
+        state.key.push(threads as u64);
         state.words.extend_from_slice(&state.sizes);
         if mode.action != Action::Run {
             return special(state, mode, threads, trace);
         }
-        let compiled = cache::get_or_compile(&state.key, || {
-            let traced = compile::trace(state, trace)?;
-            compile::compile(&traced, mode::config(mode.config).as_deref())
+        let compiled = cache::find(&state.key, state.key_len, |entry| {
+            let traced = entry.traced(|| compile::trace(state, trace))?;
+            let pinned = mode::config(mode.config);
+            if pinned.is_none() {
+                auto::tune(state, entry, &traced, threads);
+            }
+            entry.compiled(&traced, pinned.as_deref(), state.place())
         })?;
         execute(state, &compiled, threads)
     }
@@ -308,6 +319,16 @@ impl State {
         self.error = None;
         self.element = None;
         self.fixed = [1; MAX_FIXED];
+    }
+
+    /// Where the launch is among those of its kernel: its sizes, then its threads.
+    pub(super) fn place(&self) -> &[u64] {
+        &self.key[self.key_len + 1..]
+    }
+
+    /// The sizes of the launch, by name.
+    pub(super) fn named_sizes(&self) -> Vec<(String, u64)> {
+        self.sizes.iter().enumerate().map(|(i, v)| (self.symbol_name(i).unwrap_or_default(), *v)).collect()
     }
 
     fn fail(&mut self, error: Error) {
@@ -426,26 +447,49 @@ fn execute(state: &State, compiled: &Compiled, threads: usize) -> Result<()> {
 /// A launch that does more, or less, than run.
 #[cold]
 fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Builder)) -> Result<()> {
-    let traced = compile::trace(state, trace)?;
+    let entry = cache::entry(&state.key[..state.key_len]);
+    let traced = entry.traced(|| compile::trace(state, trace))?;
     let pinned = mode::config(mode.config);
+    let pinned = pinned.as_deref();
     match mode.action {
         Action::Check => {
-            mode::found(|f| f.traced.push(traced.verified));
+            mode::found(|f| f.traced.push(traced.verified.clone()));
+            return Ok(());
+        }
+        Action::Choose => {
+            let choice = choice(state, &entry.pick(&traced, pinned, state.place()), threads);
+            mode::found(|f| f.choices.push(choice));
             return Ok(());
         }
         Action::Run => {}
         Action::Explain => {
-            let report = super::explain::report(state, &traced, pinned.as_deref())?;
+            // Compiled as a launch would, so that what is shown is what runs.
+            entry.compiled(&traced, pinned, state.place())?;
+            let choice = choice(state, &entry.pick(&traced, pinned, state.place()), threads);
+            let default = entry.answer(&traced, state.place()).config.clone();
+            let report = super::explain::report(state, &traced, choice, default)?;
             mode::found(|f| f.reports.push(report));
         }
         Action::Tune => {
             let effort = mode::found(|f| f.effort);
-            let tuning = super::tune::tune(state, &traced, effort, threads)?;
+            let tuning = auto::asked(state, &traced, effort, threads)?;
             eprintln!("{tuning}");
             mode::found(|f| f.tunings.push(tuning));
         }
     }
-    execute(state, &compile::compile(&traced, pinned.as_deref())?, threads)
+    execute(state, &*entry.compiled(&traced, pinned, state.place())?, threads)
+}
+
+/// What was picked for a launch, for people.
+fn choice(state: &State, pick: &Pick, threads: usize) -> Choice {
+    Choice {
+        kernel: state.kernel.to_owned(),
+        sizes: state.named_sizes(),
+        threads,
+        config: pick.variant.config.clone(),
+        source: pick.source,
+        extrapolated: pick.extrapolated,
+    }
 }
 
 /// A size in a key: 0 for the constant 1, one more than the symbol, or counted from 255 down for the

@@ -6,16 +6,21 @@
 //! - **A launch** collects pointers, sizes and numbers, forms a key of element types, ranks, layouts and equal sizes,
 //!   and looks it up. The first call with a key records the kernel, checks it, and compiles it; later calls go
 //!   straight to the code and allocate nothing but results ([`Launch`], in [`launch`]).
+//! - **The config** of a launch is chosen by its sizes from what was measured, else by the cost model
+//!   ([`tuning`](crate::tuning) tells how).
 //! - **Threads** share the program instances of a launch ([`pool`]); results never depend on their number, except
 //!   for the order of atomics.
 //! - **Modes** hold for a closure on one thread: [`with_config`], [`with_threads`], [`check`], [`explain`], [`tune`],
-//!   [`traced`]. `softmax::tune(&x, …)` and its like are short for these.
+//!   [`choices`], [`traced`]. `softmax::tune(&x, …)` and its like are short for these.
 //! - **Memory** of dropped tensors is kept for reuse ([`alloc`]).
 
 pub mod alloc;
+mod auto;
 mod cache;
+mod choose;
 mod compile;
 mod device;
+mod entry;
 mod exec;
 mod explain;
 mod extent;
@@ -34,10 +39,11 @@ mod tensor;
 mod tune;
 mod views;
 
+pub use choose::{Choice, REACH, Source};
 pub use device::Device;
 pub use explain::Report;
 pub use launch::{Launch, Launching};
-pub use mode::{Effort, Explained, Tuned, check, explain, traced, tune, with_config, with_threads};
+pub use mode::{Effort, Explained, Tuned, check, choices, explain, traced, tune, with_config, with_threads};
 #[cfg(feature = "safetensors")]
 pub use safetensors::SafeTensors;
 pub use tensor::{RawView, Tensor};

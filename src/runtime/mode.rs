@@ -4,6 +4,7 @@
 //! Modes are set for the duration of a closure, so `softmax::explain(&x)` can call the plain kernel
 //! function inside one. They apply to the calling thread only.
 
+use super::choose::Choice;
 use super::explain::Report;
 use super::tune::Tuning;
 use crate::error::Result;
@@ -23,6 +24,8 @@ pub enum Action {
     Run,
     /// Trace and verify only: nothing is compiled, run or allocated by the launch.
     Check,
+    /// Trace and tell which config would be taken; nothing is compiled or run by the launch.
+    Choose,
     /// Compile, describe in a report, and run.
     Explain,
     /// Search for the best config, remember it, and run.
@@ -54,6 +57,7 @@ pub(super) struct Found {
     pub(super) reports: Vec<Report>,
     pub(super) tunings: Vec<Tuning>,
     pub(super) traced: Vec<Verified>,
+    pub(super) choices: Vec<Choice>,
 }
 
 pub(super) fn current() -> Mode {
@@ -118,6 +122,17 @@ pub fn traced<R>(f: impl FnOnce() -> Result<R>) -> Result<Vec<Verified>> {
     let result = within(Mode { action: Action::Check, ..current() }, f);
     let traced = found(|x| std::mem::replace(&mut x.traced, outer));
     result.map(|_| traced)
+}
+
+/// Runs `f` with launches only traced, and returns the config that each would take, and why.
+///
+/// # Errors
+/// What `f` returns: all mistakes in the kernel.
+pub fn choices<R>(f: impl FnOnce() -> Result<R>) -> Result<Vec<Choice>> {
+    let outer = found(|x| std::mem::take(&mut x.choices));
+    let result = within(Mode { action: Action::Choose, ..current() }, f);
+    let choices = found(|x| std::mem::replace(&mut x.choices, outer));
+    result.map(|_| choices)
 }
 
 /// Runs `f` and describes every launch in it.

@@ -1,16 +1,18 @@
 //! What tuning found, remembered in this process and, through the store, on disk.
 //!
 //! In: a traced kernel. Out: an [`Id`] that names it with its device and compiler, and the points known for it. The
-//! disk is asked once in a process for each kernel; what is remembered is seen at once.
+//! disk is asked once in a process for each kernel; what is remembered is seen at once, by every thread.
 
+use super::cache;
 use super::device::Device;
-use crate::settings;
+use crate::settings::{self, Cache};
 use helion_autotune::store::{Key, Point, Record, Store};
-use helion_ir::config::{Config, ConfigSpace};
+use helion_ir::config::ConfigSpace;
 use helion_ir::target::Target;
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, Once, OnceLock};
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once};
 
 /// Names a kernel as specialised, on one device, under one version of this compiler. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,44 +34,80 @@ impl Id {
     }
 }
 
-/// The folder of the `cache_dir` setting; `None` when nothing is to be remembered on disk.
+/// The folder of the `cache_dir` setting, as far as the `cache` setting allows; `None` when the disk is left alone.
 pub(super) fn store() -> Option<Store> {
-    settings::cache_dir().map(Store::open)
-}
-
-type Known = HashMap<Id, Arc<[Point]>>;
-
-fn known() -> &'static Mutex<Known> {
-    static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
-    KNOWN.get_or_init(Default::default)
-}
-
-/// The points known for a kernel; looks on disk once in a process.
-pub(super) fn points(id: &Id) -> Arc<[Point]> {
-    let mut known = known().lock().unwrap_or_else(|e| e.into_inner());
-    if let Some(points) = known.get(id) {
-        return Arc::clone(points);
+    let dir = settings::cache_dir()?;
+    match settings::cache() {
+        Cache::ReadWrite => Some(Store::open(dir)),
+        Cache::Read => Some(Store::read_only(dir)),
+        Cache::Off => None,
     }
-    let points: Arc<[Point]> = store().and_then(|s| s.get(id.key())).map_or_else(Arc::default, |r| r.points.into());
-    known.insert(id.clone(), Arc::clone(&points));
-    points
 }
 
-/// Remembers a point, in this process and on disk. A disk that cannot be written is said once.
+/// Points by where they come from.
+pub(super) struct Found {
+    /// From tables that the program carries.
+    pub(super) embedded: Vec<Point>,
+    /// Measured on this machine, in this process or an earlier one.
+    pub(super) disk: Vec<Point>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Of tables that the program carries, by key.
+    embedded: HashMap<Key, Record>,
+    /// Found by this process.
+    found: HashMap<Id, Record>,
+    /// Read from this folder, if it may be used.
+    loaded: HashMap<Id, Record>,
+    folder: Option<(PathBuf, Cache)>,
+}
+
+impl Known {
+    /// What the disk says of a kernel; looked up once for each folder that is set.
+    fn load(&mut self, id: &Id) -> &Record {
+        let folder = settings::cache_dir().map(|dir| (dir, settings::cache()));
+        if folder != self.folder {
+            self.loaded.clear();
+            self.folder = folder;
+        }
+        let read = || store().and_then(|s| s.get(id.key())).unwrap_or_default();
+        self.loaded.entry(id.clone()).or_insert_with(read)
+    }
+}
+
+fn known() -> MutexGuard<'static, Known> {
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+    KNOWN.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// The points known for a kernel. What this process measured replaces what it read.
+pub(super) fn points(id: &Id) -> Found {
+    let mut known = known();
+    let mut disk = known.load(id).clone();
+    if let Some(found) = known.found.get(id) {
+        found.points.iter().for_each(|p| disk.insert(p.clone()));
+    }
+    let embedded = known.embedded.get(id.key()).map(|r| r.points.clone()).unwrap_or_default();
+    Found { embedded, disk: disk.points }
+}
+
+/// Looks on disk again: another process may have tuned a kernel.
+pub(super) fn look_again(id: &Id) {
+    known().loaded.remove(id);
+    cache::ask_again();
+}
+
+/// Remembers a point, in this process and on disk; running threads use it from their next launch on. A disk that cannot
+/// be written is said once.
 pub(super) fn remember(id: &Id, point: Point) {
-    let mut record = Record { points: points(id).to_vec() };
-    record.insert(point.clone());
-    known().lock().unwrap_or_else(|e| e.into_inner()).insert(id.clone(), record.points.into());
-    let Some(store) = store() else { return };
+    known().found.entry(id.clone()).or_default().insert(point.clone());
+    cache::ask_again();
+    let Some(store) = store().filter(Store::writes) else { return };
     if let Err(e) = store.put(id.key(), point) {
         static SAID: Once = Once::new();
         SAID.call_once(|| eprintln!("warning: tuning results cannot be remembered: {e}"));
     }
-}
-
-/// The config found last for a kernel, at whatever sizes.
-pub(super) fn best(id: &Id) -> Option<Config> {
-    points(id).iter().max_by_key(|p| p.provenance.unix).map(|p| p.winner.config.clone())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::compile::{self, Compiled, Traced};
 use super::launch::State;
 use super::mode::Effort;
 use super::outputs::{Outputs, same};
-use super::{cache, exec, records};
+use super::{exec, records};
 use crate::error::{Error, Result};
 use crate::settings;
 use helion_autotune::store::Point;
@@ -68,7 +68,7 @@ pub(super) fn tune(state: &State, traced: &Traced, effort: Effort, threads: usiz
     let space = compile::space(traced);
     let kernel = state.kernel.to_owned();
     let Some(budget) = budget.filter(|_| !space.is_empty()) else {
-        let config = records::best(&traced.id).unwrap_or_default();
+        let config = compile::space(traced).default_config();
         return Ok(Tuning { kernel, outcome: None, config });
     };
     let mut bench = Bench::new(state, traced, threads)?;
@@ -82,7 +82,6 @@ pub(super) fn tune(state: &State, traced: &Traced, effort: Effort, threads: usiz
     let sizes = state.sizes.iter().enumerate().map(|(i, v)| (names(i), *v)).collect();
     let default = space.default_config();
     records::remember(&traced.id, point(&outcome, default, sizes, (effort, settings::seed_tuning(), threads)));
-    cache::forget(|c| c.id == traced.id);
     Ok(Tuning { kernel, outcome: Some(outcome), config })
 }
 
