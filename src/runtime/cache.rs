@@ -137,11 +137,10 @@ mod tests {
 
     #[test]
     fn a_key_has_one_entry() {
-        let entries: Vec<Arc<Entry>> =
-            std::thread::scope(|s| {
-                let threads: Vec<_> = (0..8).map(|_| s.spawn(|| entry(&[77, 78, 79]))).collect();
-                threads.into_iter().map(|t| t.join().unwrap()).collect()
-            });
+        let entries: Vec<Arc<Entry>> = std::thread::scope(|s| {
+            let threads: Vec<_> = (0..8).map(|_| s.spawn(|| entry(&[77, 78, 79]))).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
         assert!(entries.iter().all(|e| Arc::ptr_eq(e, &entries[0])));
         assert!(!Arc::ptr_eq(&entries[0], &entry(&[77, 78])));
     }
