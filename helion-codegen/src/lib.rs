@@ -11,3 +11,4 @@ pub mod cpu;
 pub mod passes;
 pub mod pipeline;
 pub mod schedule;
+pub mod split;

@@ -46,6 +46,6 @@ mod verify;
 pub use builder::Builder;
 pub use infer::{Types, infer};
 pub use parse::parse;
-pub use parts::{AccessKind, MemoryAccess};
+pub use parts::{AccessKind, MemoryAccess, Rename};
 pub use types::*;
 pub use verify::{Verified, verify};

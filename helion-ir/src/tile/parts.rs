@@ -27,7 +27,65 @@ pub struct MemoryAccess<'a> {
     pub index: &'a [Index],
 }
 
+/// What becomes of the things an operation refers to when it is copied elsewhere.
+pub trait Rename {
+    /// The size that takes the place of another.
+    fn dim(&mut self, d: Dim) -> Dim;
+    /// The tile variable that takes the place of another.
+    fn tile(&mut self, t: TileId) -> TileId;
+    /// The value that takes the place of another in an index.
+    fn value(&mut self, v: ValueId) -> ValueId;
+}
+
 impl Op {
+    /// The same operation about other sizes, tile variables and index values. Tensors stay.
+    #[must_use]
+    pub fn renamed(&self, to: &mut dyn Rename) -> Op {
+        let mut op = self.clone();
+        op.dims_mut().into_iter().for_each(|d| *d = to.dim(*d));
+        match &mut op {
+            Op::TileBegin(t) | Op::TileEnd(t) | Op::TileOrdinal(t) | Op::TileCount(t) => *t = to.tile(*t),
+            Op::For { tiles } => tiles.iter_mut().for_each(|t| *t = to.tile(*t)),
+            Op::Load { index, .. } | Op::Store { index, .. } | Op::Atomic { index, .. } => {
+                for entry in index {
+                    match entry {
+                        Index::Tile(t, offset) => {
+                            *t = to.tile(*t);
+                            offset.iter_mut().for_each(|v| *v = to.value(*v));
+                        }
+                        Index::Scalar(v) | Index::Gather(v) => *v = to.value(*v),
+                        Index::Full => {}
+                    }
+                }
+            }
+            Op::Const(_)
+            | Op::Extent(_)
+            | Op::Scalar(_)
+            | Op::Iota(_)
+            | Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Select
+            | Op::Cast(_)
+            | Op::Bitcast(_)
+            | Op::Broadcast(_)
+            | Op::Reshape(_)
+            | Op::Permute(_)
+            | Op::Slice { .. }
+            | Op::Concat { .. }
+            | Op::Gather { .. }
+            | Op::Reduce { .. }
+            | Op::ReduceWith { .. }
+            | Op::Scan { .. }
+            | Op::ScanWith { .. }
+            | Op::Dot { .. }
+            | Op::Random { .. }
+            | Op::Print { .. }
+            | Op::While
+            | Op::If => {}
+        }
+        op
+    }
+
     /// The access of a load, store or atomic.
     pub fn access(&self) -> Option<MemoryAccess<'_>> {
         let (kind, tensor, index) = match self {
@@ -119,7 +177,7 @@ impl Op {
     }
 
     /// The tile variable whose current block the operation asks about.
-    pub(super) fn tile_asked(&self) -> Option<TileId> {
+    pub fn tile_asked(&self) -> Option<TileId> {
         match self {
             Op::TileBegin(t) | Op::TileEnd(t) | Op::TileOrdinal(t) | Op::TileCount(t) => Some(*t),
             Op::Const(_)
