@@ -68,7 +68,11 @@ fn arguments(kernel: &Verified, sizes: &[u64], wild: bool) -> Args {
         let values: Vec<i64> = (0..count).map(|_| next()).collect();
         if wild && dtype.is_float() && count > 3 {
             let odd = |i: usize| [f64::NAN, f64::INFINITY, 1.0][(i / 5) % 3];
-            return TensorArg::from_f64s(dtype, &extents, (0..count as usize).map(|i| if i % 5 == 0 { odd(i) } else { values[i] as f64 }));
+            return TensorArg::from_f64s(
+                dtype,
+                &extents,
+                (0..count as usize).map(|i| if i % 5 == 0 { odd(i) } else { values[i] as f64 }),
+            );
         }
         match dtype {
             DType::Bool => TensorArg::from_i64s(dtype, &extents, values.iter().map(|v| v & 1)),
@@ -143,8 +147,8 @@ fn stages_give_what_the_kernel_gives() {
             }
             same(&kernel, &got, &want, &what);
             let mut got = start;
-            for stage in &split.stages {
-                let config = split::config_of(stage, &config(&kernel, block));
+            for (n, stage) in split.stages.iter().enumerate() {
+                let config = split.config(n, &config(&kernel, block));
                 let mut f = schedule::schedule(stage, &config, &target).unwrap_or_else(|e| panic!("{}: {e}", what()));
                 passes::run(&mut f, &target);
                 helion_ir::loops::verify(&f).unwrap_or_else(|e| panic!("{}: {}", what(), helion_ir::diag::render(&e)));

@@ -58,7 +58,7 @@ fn plan(kernel: &Verified, config: &Config, target: &Target) -> Option<loops::Fu
 fn is_seen(knob: Knob) -> bool {
     match knob {
         Knob::Block | Knob::User => true,
-        Knob::Order | Knob::Grid | Knob::Group => false,
+        Knob::Order | Knob::Grid | Knob::Group | Knob::Split => false,
         Knob::MicroRows | Knob::MicroVectors | Knob::Kc | Knob::Mc | Knob::Nc | Knob::Pack => false,
         Knob::Unroll | Knob::Stages | Knob::Stream | Knob::Threads | Knob::Share => false,
     }

@@ -62,15 +62,21 @@ pub fn split(kernel: &Verified, parts: u64, block: &dyn Fn(TileId) -> u64) -> Re
     stages::build(f, &points, parts, block).map(Some)
 }
 
-/// What of a kernel's config belongs to one of its stages: the stage has not all of its tile variables.
-pub fn config_of(stage: &Verified, config: &Config) -> Config {
-    let mut own = Config::new();
-    for (slot, v) in config.iter() {
-        let here = |t: &TileVar| !t.unit && t.name == slot.of;
-        let fits = slot.knob.scope() != Scope::Tile || stage.function().tiles.iter().any(here);
-        if fits && slot.knob != Knob::Split {
-            own.set(slot.clone(), v);
+impl Split {
+    /// What of a kernel's config belongs to stage `n`: it may not have all of the kernel's tile variables, and all
+    /// but the last have one more axis in the grid.
+    pub fn config(&self, n: usize, config: &Config) -> Config {
+        let Some(stage) = self.stages.get(n) else { return Config::new() };
+        let last = n + 1 == self.stages.len();
+        let mut own = Config::new();
+        for (slot, v) in config.iter() {
+            let here = |t: &TileVar| !t.unit && t.name == slot.of;
+            let fits = slot.knob.scope() != Scope::Tile || stage.function().tiles.iter().any(here);
+            let orders = matches!(slot.knob, Knob::Order | Knob::Group);
+            if fits && slot.knob != Knob::Split && (last || !orders) {
+                own.set(slot.clone(), v);
+            }
         }
+        own
     }
-    own
 }

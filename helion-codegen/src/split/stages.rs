@@ -10,9 +10,7 @@ use super::points::{Body, Kind, Needs, Point, extent, range};
 use super::{Split, Workspace, along};
 use helion_ir::diag::{self, Loc};
 use helion_ir::dtype::{DType, Literal};
-use helion_ir::tile::{
-    self, Dim, Function, Index, Inst, Layout, Op, ParamId, TileId, Type, ValueId,
-};
+use helion_ir::tile::{self, Dim, Function, Index, Inst, Layout, Op, ParamId, TileId, Type, ValueId};
 use helion_ir::{BinaryOp, eval};
 use std::collections::BTreeMap;
 
