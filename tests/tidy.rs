@@ -175,6 +175,7 @@ fn no_crate_edge_points_back() {
         ("helion-ir", &[]),
         ("helion-codegen", &["helion-ir"]),
         ("helion-autotune", &["helion-ir"]),
+        ("helion-cli", &["helion", "helion-autotune"]),
         ("helion", &["helion-macros", "helion-ir", "helion-codegen", "helion-autotune"]),
     ];
     let mut bad = Vec::new();

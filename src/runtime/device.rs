@@ -28,8 +28,13 @@ impl Device {
     pub fn cuda(n: usize) -> Result<Device> {
         Err(Error::device(format!("CUDA device {n} cannot be used: this build of helion runs on the CPU only")))
     }
-    /// What tells this device from others, as compiled for `target`: what was measured on one is not used on another.
-    pub fn fingerprint(self, target: &Target) -> Fingerprint {
+    /// What tells this device from others, as compiled for under the current settings. What was measured on one is not
+    /// used on another.
+    pub fn fingerprint(self) -> Fingerprint {
+        self.fingerprint_as(super::compile::target())
+    }
+    /// As [`fingerprint`](Device::fingerprint), for code compiled for `target`.
+    pub(super) fn fingerprint_as(self, target: &Target) -> Fingerprint {
         static IDENTITY: OnceLock<Fingerprint> = OnceLock::new();
         let identity = match self {
             Device::Cpu => IDENTITY.get_or_init(|| {

@@ -25,7 +25,7 @@ impl Id {
         for (slot, values) in &space.slots {
             let _ = writeln!(slots, "{slot} {values:?}");
         }
-        let device = Device::Cpu.fingerprint(target);
+        let device = Device::Cpu.fingerprint_as(target);
         Id(Arc::new(Key::new(kernel, &[tile_ir, &slots], &device, env!("CARGO_PKG_VERSION"))))
     }
 
