@@ -88,8 +88,19 @@ fn place(key: &Key) -> String {
 pub fn show(dir: &Path, chosen: Chosen<'_>) -> Result<Done, Failure> {
     let mut out = String::new();
     for r in chosen.records(&Store::read_only(dir))? {
-        let _ = writeln!(out, "{}\n  key       {}\n  file      {}, {} bytes", r.key.kernel(), r.key.digest(), r.path.display(), r.bytes);
-        let _ = writeln!(out, "  used      {}", if is_here(&r.key) { "here" } else { "not here: another device or version" });
+        let _ = writeln!(
+            out,
+            "{}\n  key       {}\n  file      {}, {} bytes",
+            r.key.kernel(),
+            r.key.digest(),
+            r.path.display(),
+            r.bytes
+        );
+        let _ = writeln!(
+            out,
+            "  used      {}",
+            if is_here(&r.key) { "here" } else { "not here: another device or version" }
+        );
         let _ = writeln!(out, "  device    {}\n  compiler  helion {}", r.key.device(), r.key.compiler());
         for p in &r.record.points {
             show_point(&mut out, p);

@@ -57,7 +57,11 @@ fn processor(r: &mut Report) {
     let threads = settings::threads();
     r.line("threads", format_args!("{threads} for a launch (HELION_THREADS)"));
     if cfg!(target_arch = "x86_64") && get("vector bytes") == "16" {
-        let why = if settings::isa() == settings::Isa::Best { "this processor lacks AVX2 and FMA" } else { "HELION_ISA says so" };
+        let why = if settings::isa() == settings::Isa::Best {
+            "this processor lacks AVX2 and FMA"
+        } else {
+            "HELION_ISA says so"
+        };
         r.hints.push(format!("vectors of 16 bytes are used, since {why}; wider ones are several times faster"));
     }
     let governor = std::fs::read_to_string("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
@@ -83,9 +87,14 @@ fn memory(r: &mut Report) {
     match std::fs::read_to_string(file) {
         Ok(text) => {
             let chosen = text.split(['[', ']']).nth(1).unwrap_or("unknown").to_owned();
-            r.line("  huge pages", format_args!("{chosen}{}", if chosen == "never" { "" } else { ": large tensors get them" }));
+            r.line(
+                "  huge pages",
+                format_args!("{chosen}{}", if chosen == "never" { "" } else { ": large tensors get them" }),
+            );
             if chosen == "never" {
-                r.hints.push(format!("large tensors are up to 1.5 times faster with huge pages: `echo madvise | sudo tee {file}`"));
+                r.hints.push(format!(
+                    "large tensors are up to 1.5 times faster with huge pages: `echo madvise | sudo tee {file}`"
+                ));
             }
         }
         Err(_) => r.line("  huge pages", "this system does not say"),
@@ -127,7 +136,9 @@ fn folder(r: &mut Report, dir: Option<&Path>) {
     r.line("  records", format_args!("{}, {here} of them for this device and version, {}", verified.good, bytes(size)));
     if !verified.problems.is_empty() {
         let n = verified.problems.len();
-        r.problems.push(format!("{n} damaged records are not used; `helion cache verify` names them, `helion cache clear` removes them"));
+        r.problems.push(format!(
+            "{n} damaged records are not used; `helion cache verify` names them, `helion cache clear` removes them"
+        ));
     }
     let mode = match settings::cache() {
         settings::Cache::ReadWrite => "read and written",
@@ -142,7 +153,9 @@ fn folder(r: &mut Report, dir: Option<&Path>) {
         Err(_) if settings::cache() != settings::Cache::ReadWrite => r.line("  writable", "no"),
         Err(e) => {
             r.line("  writable", "no");
-            r.problems.push(format!("tuning results cannot be remembered: {e}; set HELION_CACHE_DIR to a folder that can be written"));
+            r.problems.push(format!(
+                "tuning results cannot be remembered: {e}; set HELION_CACHE_DIR to a folder that can be written"
+            ));
         }
     }
 }
@@ -181,7 +194,9 @@ fn kernel(r: &mut Report) {
         Ok(v) if v.iter().enumerate().all(|(i, y)| *y == i as f32 * 2.0 + 1.0) => {
             r.line("a kernel", format_args!("compiled, ran and gave the right result in {time:.1?}"));
         }
-        Ok(_) => r.problems.push("a small kernel gave a wrong result on this machine; please report it with this text".into()),
+        Ok(_) => r
+            .problems
+            .push("a small kernel gave a wrong result on this machine; please report it with this text".into()),
         Err(e) => r.problems.push(format!("a small kernel cannot be compiled or run: {e}")),
     }
 }
@@ -200,7 +215,9 @@ mod tests {
 
     #[test]
     fn bytes_read_well() {
-        for (n, text) in [(0, "0 bytes"), (1023, "1023 bytes"), (49152, "48 KiB"), (2 << 20, "2 MiB"), (1_610_612_736, "1.5 GiB")] {
+        for (n, text) in
+            [(0, "0 bytes"), (1023, "1023 bytes"), (49152, "48 KiB"), (2 << 20, "2 MiB"), (1_610_612_736, "1.5 GiB")]
+        {
             assert_eq!(bytes(n), text);
         }
     }

@@ -68,9 +68,12 @@ fn point(n: u64, unix: u64) -> Point {
 fn filled(name: &str) -> Folder {
     let dir = Folder::new(name);
     let here = helion::Device::cpu().fingerprint();
-    for (kernel, device, n) in
-        [("softmax", here.clone(), 10), ("softmax", here.clone(), 20), ("matmul", here.clone(), 10), ("softmax", here.with("cores", 999), 10)]
-    {
+    for (kernel, device, n) in [
+        ("softmax", here.clone(), 10),
+        ("softmax", here.clone(), 20),
+        ("matmul", here.clone(), 10),
+        ("softmax", here.with("cores", 999), 10),
+    ] {
         dir.store().put(&key(kernel, &device), point(n, 1_700_000_000)).expect("a writable folder");
     }
     dir
@@ -113,7 +116,9 @@ fn records_are_listed_and_shown() {
     assert_eq!(helion(&dir.0, &["cache", "list", "--here"]).1.lines().count(), 4);
     let (code, out, _) = helion(&dir.0, &["cache", "show", "matmul"]);
     assert_eq!(code, 0);
-    for expected in ["n=10, 2 threads: 10.00 µs (2.00x", "block.t=128", "found 2023-11-14 by `race`", "48 of 900", "used      here"] {
+    for expected in
+        ["n=10, 2 threads: 10.00 µs (2.00x", "block.t=128", "found 2023-11-14 by `race`", "48 of 900", "used      here"]
+    {
         assert!(out.contains(expected), "{expected}: {out}");
     }
     let digits = key("matmul", &helion::Device::cpu().fingerprint()).digest().to_string();
@@ -176,7 +181,16 @@ fn the_doctor_looks_at_this_machine() {
     let dir = filled("doctor");
     let (code, out, err) = helion(&dir.0, &["doctor"]);
     assert_eq!(code, 0, "{out}{err}");
-    for expected in ["processor", "features", "threads", "GPU", "3, 2 of them for this device", "writable", "right result", "all is well"] {
+    for expected in [
+        "processor",
+        "features",
+        "threads",
+        "GPU",
+        "3, 2 of them for this device",
+        "writable",
+        "right result",
+        "all is well",
+    ] {
         assert!(out.contains(expected), "{expected}: {out}");
     }
     // A folder that cannot be made is a problem, and one that is not there yet is not.
