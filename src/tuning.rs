@@ -48,4 +48,21 @@
 //! | `HELION_CACHE=read-write` | results on disk are used and added to (default) |
 //! | `HELION_CACHE=read` | for production: results on disk are used; nothing is tuned or written, whatever else is asked |
 //! | `HELION_CACHE=off` | the disk is left alone; tuning lasts as long as the process |
-pub use crate::runtime::{Choice, REACH, Source, choices};
+//!
+//! # Shipping a table
+//!
+//! Tune where the program will run, [`export`] the results, commit them, and [`embed`] them:
+//!
+//! ```no_run
+//! # const TABLE: &str = "";
+//! # fn main() -> helion::Result<()> {
+//! helion::tuning::export("src/tuned.json")?; // in a program that tunes
+//!
+//! # #[cfg(any())]
+//! helion::tuning::embed(include_str!("tuned.json"))?; // in the program that is shipped, before its first launch
+//! # Ok(()) }
+//! ```
+//!
+//! A table may hold kernels of many devices and versions; each is used where kernel, device and version are the same, and
+//! does nothing elsewhere. A kernel that changes has another key, so its old points do nothing either.
+pub use crate::runtime::{Choice, REACH, Source, choices, embed, export, forget, import};

@@ -10,7 +10,7 @@ use super::launch::State;
 use super::mode::Effort;
 use super::records::{self, Id};
 use super::tune::{self, Tuning};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::settings::{self, Cache};
 use helion_autotune::Budget;
 use helion_autotune::store::{Claim, Guard};
@@ -25,10 +25,7 @@ static STARTED: LazyLock<Mutex<HashSet<(Id, Box<[u64]>)>>> = LazyLock::new(Mutex
 /// # Errors
 /// When nothing may be tuned; when the kernel does not compile, or memory for copies is short.
 pub(super) fn asked(state: &State, traced: &Traced, effort: Effort, threads: usize) -> Result<Tuning> {
-    if settings::cache() == Cache::Read {
-        let text = format!("kernel `{}` cannot be tuned: HELION_CACHE is `read`", state.kernel);
-        return Err(Error::setting(format!("{text}\n  help: set it to `read-write`, or to `off` to remember nothing")));
-    }
+    records::may_write(format_args!("kernel `{}` cannot be tuned", state.kernel))?;
     tune::tune(state, traced, effort, threads)
 }
 

@@ -121,6 +121,14 @@ pub(super) fn entry(key: &[u64]) -> Arc<Entry> {
     entry
 }
 
+/// An entry whose kernel has this name, with its trace.
+#[cfg(test)]
+pub(super) fn named(kernel: &str) -> Option<(Arc<Entry>, Arc<super::compile::Traced>)> {
+    let table = table().read().unwrap_or_else(|e| e.into_inner());
+    let mut traced = table.values().flatten().filter_map(|(_, e)| Some((Arc::clone(e), e.known_trace()?)));
+    traced.find(|(_, t)| t.verified.function().name == kernel)
+}
+
 /// A hash of whole words: multiply, mix, add the next.
 fn hash(words: &[u64]) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -149,3 +149,25 @@ impl Entry {
         variant
     }
 }
+
+#[cfg(test)]
+impl Entry {
+    /// The trace, if there is one.
+    pub(super) fn known_trace(&self) -> Option<Arc<Traced>> {
+        self.traced.get()?.as_ref().ok().cloned()
+    }
+
+    /// Every config that was compiled, in order, and whether it could be.
+    pub(super) fn compiled_configs(&self) -> Vec<(Config, bool)> {
+        let variants = self.variants.lock().unwrap();
+        let mut all: Vec<_> =
+            variants.values().filter_map(|v| Some((v.config.clone(), v.compiled.get()?.is_ok()))).collect();
+        all.sort();
+        all
+    }
+
+    /// How many answers of the cost model, and how many configs, are kept.
+    pub(super) fn kept(&self) -> (usize, usize) {
+        (self.answers.read().unwrap().len(), self.variants.lock().unwrap().len())
+    }
+}

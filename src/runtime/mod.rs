@@ -33,6 +33,8 @@ pub mod pool;
 mod records;
 #[cfg(feature = "safetensors")]
 mod safetensors;
+#[cfg(test)]
+mod shapes_test;
 mod show;
 mod storage;
 mod tensor;
@@ -43,6 +45,7 @@ pub use choose::{Choice, REACH, Source};
 pub use device::Device;
 pub use explain::Report;
 pub use launch::{Launch, Launching};
+pub use records::{embed, export, forget, import};
 pub use mode::{Effort, Explained, Tuned, check, choices, explain, traced, tune, with_config, with_threads};
 #[cfg(feature = "safetensors")]
 pub use safetensors::SafeTensors;
