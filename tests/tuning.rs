@@ -32,6 +32,17 @@ fn child() {
     }
 }
 
+/// In a process of its own: how long it takes to name a kernel and to find its config.
+#[test]
+#[ignore = "run by `cache_hit_cost`"]
+fn cold() {
+    let x = Tensor::<f32, 1>::zeros([3000]);
+    let report = scaled::explain(&x).unwrap().reports.remove(0);
+    for p in report.phases.iter().filter(|p| matches!(p.name, "identify" | "choose")) {
+        println!("{} {} {}", report.choice.source.name(), p.name, p.time.as_nanos());
+    }
+}
+
 /// A folder of records that is removed in the end.
 struct Folder(PathBuf);
 
@@ -55,16 +66,16 @@ impl Drop for Folder {
     }
 }
 
-fn command(dir: &Path, sizes: &str, settings: &[(&str, &str)]) -> Command {
+fn command(test: &str, dir: &Path, sizes: &str, settings: &[(&str, &str)]) -> Command {
     let mut c = Command::new(std::env::current_exe().unwrap());
-    c.args(["--exact", "child", "--ignored", "--nocapture"]).env("SIZES", sizes).env("HELION_CACHE_DIR", dir);
+    c.args(["--exact", test, "--ignored", "--nocapture"]).env("SIZES", sizes).env("HELION_CACHE_DIR", dir);
     c.env_remove("HELION_TUNE").env_remove("HELION_CACHE").envs(settings.iter().copied());
     c.stdout(Stdio::piped()).stderr(Stdio::piped());
     c
 }
 
 fn run(dir: &Path, sizes: &str, settings: &[(&str, &str)]) -> (String, String) {
-    texts(command(dir, sizes, settings).output().unwrap())
+    texts(command("child", dir, sizes, settings).output().unwrap())
 }
 
 fn texts(out: Output) -> (String, String) {
@@ -124,7 +135,7 @@ fn off_leaves_the_disk_alone() {
 #[test]
 fn of_two_processes_one_tunes() {
     let dir = Folder::new("both");
-    let start = || command(&dir.0, "3000", &[("HELION_TUNE", "quick")]).spawn().unwrap();
+    let start = || command("child", &dir.0, "3000", &[("HELION_TUNE", "quick")]).spawn().unwrap();
     let both = [start(), start(), start()].map(|c| texts(c.wait_with_output().unwrap()));
     assert_eq!(both.iter().map(|(_, warned)| tuned(warned)).sum::<usize>(), 1, "{both:?}");
     assert!(both.iter().all(|(said, _)| said.contains("3000: disk 0\n")), "{both:?}");
@@ -137,4 +148,50 @@ fn settings_that_make_no_sense_are_said() {
     assert!(warned.contains("HELION_TUNE: `sometimes` is none of off, quick, full"), "{warned}");
     assert!(warned.contains("HELION_CACHE: `full` is none of read-write, read, off"), "{warned}");
     assert_eq!(tuned(&warned), 0);
+}
+
+/// What remembering costs launches: in a process that has just begun, and in one that runs.
+#[test]
+#[ignore = "a measurement: run alone, optimised"]
+fn cache_hit_cost() {
+    let dir = Folder::new("cost");
+    run(&dir.0, "3000", &[("HELION_TUNE", "quick")]);
+    let mut cold: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for _ in 0..25 {
+        for settings in [&[("HELION_CACHE", "off")][..], &[("HELION_CACHE", "read")], &[]] {
+            let out = command("cold", &dir.0, "", settings).output().unwrap();
+            for line in String::from_utf8(out.stdout).unwrap().lines() {
+                if let Some((what, time)) = line.rsplit_once(' ')
+                    && let (true, Ok(time)) = (what.contains("identify") || what.contains("choose"), time.parse::<f64>())
+                {
+                    cold.entry(what.to_owned()).or_default().push(time / 1e3);
+                }
+            }
+        }
+    }
+    for (what, times) in &mut cold {
+        times.sort_by(f64::total_cmp);
+        println!("cold process, {what}: median {:.1} µs of {}", times[times.len() / 2], times.len());
+    }
+    helion::settings::set_cache_dir(dir.0.to_str().unwrap()).unwrap();
+    let x = |n: usize| Tensor::<f32, 1>::zeros([n]);
+    let few = [x(3000)];
+    let many: Vec<_> = (0..2000).map(|i| x(1500 + i)).collect();
+    let pinned = choices(|| scaled(&few[0])).unwrap().remove(0).config;
+    let time = |inputs: &[Tensor<f32, 1>]| {
+        let calls = 2000 / inputs.len();
+        let start = std::time::Instant::now();
+        (0..calls).for_each(|_| inputs.iter().for_each(|x| drop(scaled(x).unwrap())));
+        start.elapsed().as_secs_f64() / 2000.0 * 1e9
+    };
+    let mut warm = [const { Vec::new() }; 3];
+    for _ in 0..101 {
+        warm[0].push(helion::with_config(&pinned, || time(&few)));
+        warm[1].push(time(&few));
+        warm[2].push(time(&many));
+    }
+    for (what, times) in ["one size, pinned", "one size, tuned", "2000 sizes in turn"].iter().zip(&mut warm) {
+        times.sort_by(f64::total_cmp);
+        println!("warm process, {what}: median {:.0} ns a call", times[50]);
+    }
 }

@@ -75,11 +75,14 @@ pub(super) fn trace(state: &State, body: impl FnOnce(&mut Builder)) -> Result<Tr
     let traced = start.elapsed();
     let verified = tile::verify(function).map_err(wrong)?;
     let text = tile_text(&verified);
-    let verify = start.elapsed() - traced;
-    let phases = vec![Phase { name: "trace", time: traced }, Phase { name: "verify", time: verify }];
+    let checked = start.elapsed();
     dump(state.kernel, Stage::Tile, || text.clone());
+    let start = Instant::now();
     let space = schedule::config_space(&verified, target());
     let id = records::Id::new(state.kernel, &text, &space, target());
+    let phase = |name, time| Phase { name, time };
+    let phases =
+        vec![phase("trace", traced), phase("verify", checked - traced), phase("identify", start.elapsed())];
     Ok(Traced { verified, text, id, phases })
 }
 

@@ -60,7 +60,7 @@ impl fmt::Display for Report {
 ///
 /// # Errors
 /// When it does not compile.
-pub(super) fn report(state: &State, traced: &Traced, choice: Choice, default: Config) -> Result<Report> {
+pub(super) fn report(state: &State, traced: &Traced, choice: Choice, default: Config, choosing: Phase) -> Result<Report> {
     let config = choice.config.clone();
     let mut stages = vec![(Stage::Tile, traced.text.clone())];
     let compiled = compile::compile_config(traced, &config, &mut |made| match made {
@@ -71,7 +71,7 @@ pub(super) fn report(state: &State, traced: &Traced, choice: Choice, default: Co
         }
     })?;
     let plan = compiled.kernel.plan(&state.words);
-    let phases = traced.phases.iter().chain(&compiled.phases).copied().collect();
+    let phases = traced.phases.iter().chain([&choosing]).chain(&compiled.phases).copied().collect();
     Ok(Report {
         kernel: state.kernel.to_owned(),
         device: compile::target().name.clone(),

@@ -17,12 +17,14 @@ use super::mode::{self, Action, Mode};
 use super::tensor::RawView;
 use super::{auto, cache, exec};
 use crate::error::{Error, Result};
+use helion_codegen::pipeline::Phase;
 use helion_ir::Loc;
 use helion_ir::dtype::DType;
 use helion_ir::tile::{Builder, Dim, Layout, ParamId, SymbolId};
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::panic::Location;
+use std::time::Instant;
 
 /// A launch being prepared. Everything bound to it stays borrowed for `'t`, so until it has run.
 ///
@@ -463,11 +465,14 @@ fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Bu
         }
         Action::Run => {}
         Action::Explain => {
+            let start = Instant::now();
+            entry.pick(&traced, pinned, state.place());
+            let choosing = Phase { name: "choose", time: start.elapsed() };
             // Compiled as a launch would, so that what is shown is what runs.
             entry.compiled(&traced, pinned, state.place())?;
             let choice = choice(state, &entry.pick(&traced, pinned, state.place()), threads);
             let default = entry.answer(&traced, state.place()).config.clone();
-            let report = super::explain::report(state, &traced, choice, default)?;
+            let report = super::explain::report(state, &traced, choice, default, choosing)?;
             mode::found(|f| f.reports.push(report));
         }
         Action::Tune => {
