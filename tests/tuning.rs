@@ -162,7 +162,8 @@ fn cache_hit_cost() {
             let out = command("cold", &dir.0, "", settings).output().unwrap();
             for line in String::from_utf8(out.stdout).unwrap().lines() {
                 if let Some((what, time)) = line.rsplit_once(' ')
-                    && let (true, Ok(time)) = (what.contains("identify") || what.contains("choose"), time.parse::<f64>())
+                    && let (true, Ok(time)) =
+                        (what.contains("identify") || what.contains("choose"), time.parse::<f64>())
                 {
                     cold.entry(what.to_owned()).or_default().push(time / 1e3);
                 }

@@ -81,8 +81,7 @@ pub(super) fn trace(state: &State, body: impl FnOnce(&mut Builder)) -> Result<Tr
     let space = schedule::config_space(&verified, target());
     let id = records::Id::new(state.kernel, &text, &space, target());
     let phase = |name, time| Phase { name, time };
-    let phases =
-        vec![phase("trace", traced), phase("verify", checked - traced), phase("identify", start.elapsed())];
+    let phases = vec![phase("trace", traced), phase("verify", checked - traced), phase("identify", start.elapsed())];
     Ok(Traced { verified, text, id, phases })
 }
 

@@ -60,7 +60,13 @@ impl fmt::Display for Report {
 ///
 /// # Errors
 /// When it does not compile.
-pub(super) fn report(state: &State, traced: &Traced, choice: Choice, default: Config, choosing: Phase) -> Result<Report> {
+pub(super) fn report(
+    state: &State,
+    traced: &Traced,
+    choice: Choice,
+    default: Config,
+    choosing: Phase,
+) -> Result<Report> {
     let config = choice.config.clone();
     let mut stages = vec![(Stage::Tile, traced.text.clone())];
     let compiled = compile::compile_config(traced, &config, &mut |made| match made {
