@@ -71,7 +71,7 @@ pub use lang::{F8E4M3, F8E5M2, Scalar, Size, TensorMut, TensorRef, Tile, TileIx,
 #[cfg(feature = "safetensors")]
 pub use runtime::SafeTensors;
 pub use runtime::{
-    Device, Effort, Explained, Report, Tensor, Tuned, Tuning, check, explain, tune, with_config, with_threads,
+    Device, Effort, Explained, Report, Tensor, Tuned, Tuner, Tuning, check, explain, tune, with_config, with_threads,
 };
 
 #[doc(hidden)]
@@ -86,7 +86,7 @@ pub mod prelude {
         Tile, TileFn, TileIx, TileOffset, Val, Zeros, bf16, concat, constant, debug_print, dot, dropout, f16, full,
         grid, iota, rand, rand_bits, randint, randn, reduce_with, scan_with, scan_with_reverse, select, tile, zeros,
     };
-    pub use crate::runtime::{Device, Effort, Tensor};
+    pub use crate::runtime::{Device, Effort, Tensor, Tuner};
     pub use helion_ir::config::Config;
     pub use helion_macros::{device, kernel, tile_fn};
 }

@@ -69,6 +69,8 @@ settings! {
         "How much memory of freed tensors of 2 MiB and more is kept for reuse. A number with an optional `K`, `M` or `G`.";
     seed_tuning set_seed_tuning "HELION_TUNE_SEED": u64 = 0, parse_number, "0",
         "Seed of the random choices of the tuner.";
+    tune_isolate set_tune_isolate "HELION_TUNE_ISOLATE": bool = true, parse_switch, "on",
+        "Whether the tuner runs candidates in a process of their own, `on` or `off`, so that one that crashes or hangs costs nothing else. Always off where there is no `fork`.";
 }
 
 /// What becomes of tuning results on disk.
@@ -254,6 +256,14 @@ fn parse_text(text: &str) -> Result<String, String> {
 
 fn parse_path(text: &str) -> Result<Option<PathBuf>, String> {
     Ok(if text.is_empty() || text == "off" { None } else { Some(PathBuf::from(text)) })
+}
+
+fn parse_switch(text: &str) -> Result<bool, String> {
+    match text.trim() {
+        "on" | "1" => Ok(true),
+        "off" | "0" => Ok(false),
+        _ => Err(format!("`{text}` is neither `on` nor `off`")),
+    }
 }
 
 fn parse_number(text: &str) -> Result<u64, String> {

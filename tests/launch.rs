@@ -313,7 +313,7 @@ fn tuning_is_remembered() {
     let tuned = runtime::tune(Effort::Quick, || softmax_as("tuned", &x, 1.0)).unwrap();
     println!("{tuned}");
     let o = tuned.tunings[0].outcome.as_ref().unwrap();
-    assert!(o.seconds <= o.default_seconds && !o.tried.is_empty());
+    assert!(o.timing.seconds <= o.default_timing.seconds && o.measured() > 1, "{tuned}");
     assert!(softmax_as("tuned", &x, 1.0).unwrap().allclose(&before, 1e-5, 1e-7));
     let says = child();
     assert!(says.contains(&format!("source=disk config={}", tuned.tunings[0].config)), "{says}");

@@ -224,9 +224,10 @@ fn named_type(f: &ItemFn) -> TokenStream {
         #vis struct #name { config: ::helion::__m::Config }
         #[allow(dead_code, clippy::all)]
         impl #name {
-            /// Calls the kernel and searches for its fastest config on these arguments, which later calls use.
-            #vis fn tune #impl_generics (#(#types,)* effort: ::helion::__m::Effort) -> <#output as ::helion::__m::Outcome>::With<::helion::__m::Tuned> #where_clause {
-                ::helion::__m::tune(effort, || #function(#(#names),*))
+            /// Calls the kernel and searches for its fastest config on these arguments, which later calls use. How to
+            /// search is an `Effort` or a `Tuner`.
+            #vis fn tune #impl_generics (#(#types,)* tuner: impl ::core::convert::Into<::helion::__m::Tuner>) -> <#output as ::helion::__m::Outcome>::With<::helion::__m::Tuned> #where_clause {
+                ::helion::__m::tune(tuner, || #function(#(#names),*))
             }
             /// What the kernel becomes for these arguments: config, tile IR, loop IR, machine code.
             #vis fn explain #impl_generics (#(#types),*) -> <#output as ::helion::__m::Outcome>::With<::helion::__m::Explained> #where_clause {

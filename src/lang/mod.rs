@@ -123,6 +123,6 @@ pub mod expansion {
     pub use super::tile_fn::{Apply, Named, closed};
     pub use super::trace::{Names, device_names};
     pub use crate::error::Result;
-    pub use crate::runtime::{Effort, Explained, Tuned};
+    pub use crate::runtime::{Explained, Tuned, Tuner};
     pub use helion_ir::config::Config;
 }

@@ -1,7 +1,7 @@
 //! `tune`, `explain` and `with` of a kernel, for any error type that converts from ours.
 
 use crate::error::{Error, Result};
-use crate::runtime::{self, Effort, Explained, Tuned};
+use crate::runtime::{self, Explained, Tuned, Tuner};
 use helion_ir::config::Config;
 
 /// What a kernel returns: a `Result` whose error converts from [`Error`].
@@ -50,9 +50,9 @@ fn within<O: Outcome, X>(
     })
 }
 
-/// `kernel::tune(…, effort)`.
-pub fn tune<O: Outcome>(effort: Effort, call: impl FnOnce() -> O) -> O::With<Tuned> {
-    within(call, |f| runtime::tune(effort, f))
+/// `kernel::tune(…, tuner)`.
+pub fn tune<O: Outcome>(tuner: impl Into<Tuner>, call: impl FnOnce() -> O) -> O::With<Tuned> {
+    within(call, |f| runtime::tune(tuner, f))
 }
 /// `kernel::explain(…)`.
 pub fn explain<O: Outcome>(call: impl FnOnce() -> O) -> O::With<Explained> {

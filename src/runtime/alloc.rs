@@ -196,6 +196,13 @@ fn free_big(ptr: NonNull<u8>, capacity: usize) {
     unsafe { unmap(ptr, capacity) };
 }
 
+/// Runs `f` while no other thread is at the pool of big blocks: a process forked in `f` finds it whole and unlocked.
+#[cfg(unix)]
+pub(super) fn locked<R>(f: impl FnOnce() -> R) -> R {
+    let _pool = BIG.lock().unwrap_or_else(|e| e.into_inner());
+    f()
+}
+
 /// Gives all pooled big blocks back to the system.
 pub fn release_pooled() {
     let taken = {

@@ -9,11 +9,12 @@ use super::entry::Entry;
 use super::launch::State;
 use super::mode::Effort;
 use super::records::{self, Id};
-use super::tune::{self, Tuning};
+use super::tune::{self, Tuner, Tuning};
 use crate::error::Result;
 use crate::settings::{self, Cache};
 use helion_autotune::Budget;
 use helion_autotune::store::{Claim, Guard};
+use helion_ir::config::Config;
 use std::collections::HashSet;
 use std::sync::{LazyLock, Mutex};
 
@@ -24,9 +25,15 @@ static STARTED: LazyLock<Mutex<HashSet<(Id, Box<[u64]>)>>> = LazyLock::new(Mutex
 ///
 /// # Errors
 /// When nothing may be tuned; when the kernel does not compile, or memory for copies is short.
-pub(super) fn asked(state: &State, traced: &Traced, effort: Effort, threads: usize) -> Result<Tuning> {
+pub(super) fn asked(
+    state: &State,
+    traced: &Traced,
+    tuner: &Tuner,
+    pinned: Option<&Config>,
+    threads: usize,
+) -> Result<Tuning> {
     records::may_write(format_args!("kernel `{}` cannot be tuned", state.kernel))?;
-    tune::tune(state, traced, effort, threads)
+    tune::tune(state, traced, tuner, pinned, threads)
 }
 
 /// Tunes a launch if the settings say so and nothing was measured at exactly its sizes. A search that fails is said, and
@@ -48,7 +55,7 @@ pub(super) fn tune(state: &State, entry: &Entry, traced: &Traced, threads: usize
     if measured() {
         return;
     }
-    match tune::tune(state, traced, effort, threads) {
+    match tune::tune(state, traced, &Tuner::from(effort), None, threads) {
         Ok(tuning) => eprintln!("{tuning}"),
         Err(e) => eprintln!("warning: kernel `{}` could not be tuned: {e}", state.kernel),
     }

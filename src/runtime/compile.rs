@@ -21,6 +21,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// A kernel as the user wrote it, checked.
+#[derive(Clone)]
 pub(super) struct Traced {
     pub(super) verified: Verified,
     /// Printed tile IR.
@@ -169,6 +170,28 @@ pub(super) fn options() -> CpuOptions {
 pub(super) fn model(traced: &Traced, place: &[u64]) -> Config {
     let Some((threads, sizes)) = place.split_last() else { return Config::new() };
     cost::choose(&traced.verified, &space(traced), sizes, target(), *threads as u32)
+}
+
+/// The cost model's seconds of a launch with this config.
+pub(super) fn predict(traced: &Traced, config: &Config, place: &[u64]) -> Option<f64> {
+    let (threads, sizes) = place.split_last()?;
+    let f = schedule::schedule(&traced.verified, config, target()).ok()?;
+    cost::predict(&f, sizes, target(), *threads as u32)
+}
+
+/// The least seconds a launch could take.
+pub(super) fn bound(traced: &Traced, place: &[u64]) -> Option<f64> {
+    let (threads, sizes) = place.split_last()?;
+    Some(cost::bound(&traced.verified, sizes, target(), *threads as u32)).filter(|s| s.is_finite() && *s > 0.0)
+}
+
+/// Whether a config may be compiled at all. Cheap.
+///
+/// # Errors
+/// Why not, in words.
+pub(super) fn legal(traced: &Traced, config: &Config) -> Result<(), String> {
+    schedule::check_config(&traced.verified, config)?;
+    cpu::legal(config, target())
 }
 
 /// Whether a config may be compiled at all. Cheap.

@@ -476,8 +476,8 @@ fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Bu
             mode::found(|f| f.reports.push(report));
         }
         Action::Tune => {
-            let effort = mode::found(|f| f.effort);
-            let tuning = auto::asked(state, &traced, effort, threads)?;
+            let tuner = mode::found(|f| f.tuner.clone());
+            let tuning = auto::asked(state, &traced, &tuner, pinned, threads)?;
             eprintln!("{tuning}");
             mode::found(|f| f.tunings.push(tuning));
         }

@@ -50,4 +50,4 @@ pub use records::{embed, export, forget, import};
 #[cfg(feature = "safetensors")]
 pub use safetensors::SafeTensors;
 pub use tensor::{RawView, Tensor};
-pub use tune::Tuning;
+pub use tune::{Tuner, Tuning};

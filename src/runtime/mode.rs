@@ -6,7 +6,7 @@
 
 use super::choose::Choice;
 use super::explain::Report;
-use super::tune::Tuning;
+use super::tune::{Tuner, Tuning};
 use crate::error::Result;
 use crate::settings::{self, Isa};
 pub use helion_autotune::Effort;
@@ -53,7 +53,7 @@ thread_local! {
 /// Results of the launches of one special mode.
 #[derive(Default)]
 pub(super) struct Found {
-    pub(super) effort: Effort,
+    pub(super) tuner: Tuner,
     pub(super) reports: Vec<Report>,
     pub(super) tunings: Vec<Tuning>,
     pub(super) traced: Vec<Verified>,
@@ -152,11 +152,12 @@ pub fn explain<R>(f: impl FnOnce() -> Result<R>) -> Result<Explained> {
 ///
 /// # Errors
 /// What `f` returns.
-pub fn tune<R>(effort: Effort, f: impl FnOnce() -> Result<R>) -> Result<Tuned> {
-    let outer = found(|x| (std::mem::replace(&mut x.effort, effort), std::mem::take(&mut x.tunings)));
+pub fn tune<R>(tuner: impl Into<Tuner>, f: impl FnOnce() -> Result<R>) -> Result<Tuned> {
+    let tuner = tuner.into();
+    let outer = found(|x| (std::mem::replace(&mut x.tuner, tuner), std::mem::take(&mut x.tunings)));
     let result = within(Mode { action: Action::Tune, ..current() }, f);
     let tunings = found(|x| {
-        x.effort = outer.0;
+        x.tuner = outer.0;
         std::mem::replace(&mut x.tunings, outer.1)
     });
     result.map(|_| Tuned { tunings })

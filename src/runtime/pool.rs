@@ -37,6 +37,17 @@ pub fn inside() -> bool {
     BUSY.get()
 }
 
+/// Forgets the workers in a process that was just forked: none of them exists here. New ones start when needed.
+pub(super) fn after_fork() {
+    let pool = pool();
+    for w in &pool.workers[1..=pool.started.swap(0, Ordering::Relaxed)] {
+        w.store(std::ptr::null_mut(), Ordering::Relaxed);
+    }
+    // Whatever job another thread was at is that process's.
+    pool.panicked.store(false, Ordering::Relaxed);
+    pool.taken.store(false, Ordering::Release);
+}
+
 /// A function of a worker's number, as two words.
 type Call = unsafe fn(*const (), usize);
 
