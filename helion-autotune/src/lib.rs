@@ -24,7 +24,6 @@ pub mod store;
 pub mod strategy;
 mod surrogate;
 pub mod table;
-pub mod thin;
 
 pub use bench::{Bench, Id, Rejection};
 pub use budget::{Budget, Effort};
