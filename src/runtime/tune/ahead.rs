@@ -42,13 +42,8 @@ impl<V: Send + 'static> Ahead<V> {
     /// Starts threads on all cores but that of the caller, one at least.
     pub(super) fn new(job: Box<Job<V>>, board: Arc<Board>, cores: usize) -> Ahead<V> {
         let threads = cores.saturating_sub(1).max(1);
-        let state = State {
-            queue: VecDeque::new(),
-            running: Vec::new(),
-            done: HashMap::new(),
-            allowed: threads,
-            ended: false,
-        };
+        let state =
+            State { queue: VecDeque::new(), running: Vec::new(), done: HashMap::new(), allowed: threads, ended: false };
         let shared = Arc::new(Shared { job, board, state: Mutex::new(state), changed: Condvar::new() });
         for _ in 0..threads {
             let shared = Arc::clone(&shared);

@@ -70,12 +70,7 @@ impl<'a> Candidates<'a> {
     ///
     /// # Errors
     /// When memory for copies is short.
-    pub(super) fn new(
-        state: &'a State,
-        traced: &Traced,
-        threads: usize,
-        cold: bool,
-    ) -> OurResult<Candidates<'a>> {
+    pub(super) fn new(state: &'a State, traced: &Traced, threads: usize, cold: bool) -> OurResult<Candidates<'a>> {
         let f = traced.verified.function();
         // SAFETY: the launch's tensors are live, and its written ones are ours alone until it ends.
         let outputs = unsafe { Outputs::new(state, f) }?;
@@ -294,9 +289,8 @@ fn build(traced: &Traced, config: &Config) -> Result<Built, Rejection> {
         if let Made::Loops(f) = made {
             // What the schedule did is in the loops; what is left of the config is for the backend.
             let mut f = f.clone();
-            f.config.retain(|s, _| {
-                !matches!(s.knob, Knob::Block | Knob::Order | Knob::Grid | Knob::Group | Knob::User)
-            });
+            f.config
+                .retain(|s, _| !matches!(s.knob, Knob::Block | Knob::Order | Knob::Grid | Knob::Group | Knob::User));
             text.push_str(&f.to_string());
         }
     });

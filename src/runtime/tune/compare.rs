@@ -169,14 +169,15 @@ impl Expected {
         let absolute = relative * self.scale;
         let wrong = |a: &[u8], b: &[u8]| match self.dtype {
             DType::F32 => count_f32(a, b, relative as f32, absolute as f32),
-            _ if is_float(self.dtype) => count(a, b, size, |a, b| {
-                close(value(self.dtype, b), value(self.dtype, a), relative, absolute)
-            }),
+            _ if is_float(self.dtype) => {
+                count(a, b, size, |a, b| close(value(self.dtype, b), value(self.dtype, a), relative, absolute))
+            }
             _ => count(a, b, size, |a, b| a == b),
         };
         let total = in_parts(&self.bytes, found, size, wrong);
         let n = self.bytes.len() / size;
-        let allowed = if is_float(self.dtype) || tolerance.few == 0.0 { 0 } else { 1 + (n as f64 * tolerance.few) as usize };
+        let allowed =
+            if is_float(self.dtype) || tolerance.few == 0.0 { 0 } else { 1 + (n as f64 * tolerance.few) as usize };
         if total <= allowed {
             return None;
         }

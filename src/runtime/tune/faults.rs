@@ -99,8 +99,8 @@ fn verdict(deed: Deed) -> Option<&'static str> {
         WrongValues | AlmostRight | NotANumber | LeavesUnwritten | WritesNothing | WritesBefore | WritesAfter
         | WritesEdgeOfInput => Some("wrong"),
         Panic | PanicInCompiler | PanicLater | NoTime | NegativeTime => Some("failed"),
-        ReadsNull | WritesInput | StackOverflow | IllegalInstruction | DividesByZero | Abort | AllocateForever | Exit
-        | KillItself | TalksNonsense | ClosesEverything | ScribblesOnBoard | CrashLater => Some("crashed"),
+        ReadsNull | WritesInput | StackOverflow | IllegalInstruction | DividesByZero | Abort | AllocateForever
+        | Exit | KillItself | TalksNonsense | ClosesEverything | ScribblesOnBoard | CrashLater => Some("crashed"),
         LoopForever | HangLater => Some("hung"),
         DoesNotCompile => Some("compile"),
         SameAsFast => Some("same"),

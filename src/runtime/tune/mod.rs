@@ -199,8 +199,7 @@ impl Listener {
         let bar = wanted.then(|| Bar::new(state.kernel));
         let store = records::store().filter(Store::writes);
         // Without a journal a search cannot be resumed; nothing else is lost.
-        let journal =
-            store.and_then(|s| s.journal(traced.id.key(), &state.named_sizes(), threads as u32).ok());
+        let journal = store.and_then(|s| s.journal(traced.id.key(), &state.named_sizes(), threads as u32).ok());
         let (journal, prior) = journal.map_or((None, Vec::new()), |(j, trials)| (Some(j), trials));
         (Listener { bar, journal }, prior)
     }

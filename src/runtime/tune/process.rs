@@ -73,7 +73,8 @@ impl Child {
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             // SAFETY: readable bytes. As a plain write, but a dead reader is an error and not a signal.
-            let n = unsafe { libc::send(self.stream.as_raw_fd(), rest.as_ptr().cast(), rest.len(), libc::MSG_NOSIGNAL) };
+            let n =
+                unsafe { libc::send(self.stream.as_raw_fd(), rest.as_ptr().cast(), rest.len(), libc::MSG_NOSIGNAL) };
             match usize::try_from(n) {
                 Ok(n) => rest = &rest[n..],
                 Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}

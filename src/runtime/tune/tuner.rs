@@ -162,7 +162,8 @@ fn read(slot: &str, values: &[String]) -> Result<(Slot, Vec<u64>)> {
     for v in values {
         let config: Config = format!("{slot}={v}").parse()?;
         let one = config.iter().next().map(|(s, v)| (s.clone(), v));
-        let (slot, number) = one.ok_or_else(|| Error::setting(format!("`{slot}={v}` is not one slot and its value")))?;
+        let (slot, number) =
+            one.ok_or_else(|| Error::setting(format!("`{slot}={v}` is not one slot and its value")))?;
         found = Some(slot);
         numbers.push(number);
     }
