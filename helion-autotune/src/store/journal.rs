@@ -109,7 +109,11 @@ impl Journal {
     /// # Errors
     /// It is still there.
     pub fn finish(self) -> Result<(), StoreError> {
-        fs::remove_file(&self.path).at("removing", &self.path)
+        match fs::remove_file(&self.path) {
+            // Somebody cleared the cache.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed.at("removing", &self.path),
+        }
     }
 
     /// One write for a line, so that lines do not mix.

@@ -1,7 +1,8 @@
 //! Locks between processes and threads, and claims on keys.
 //!
-//! A lock is the system's advisory lock on an open file: it goes with its process, however that ends. It is
-//! unlocked by hand when dropped, and not only closed, since a forked process shares open files with its parent.
+//! A lock is the system's advisory lock on an open file: it goes with its process, however that ends. A forked process
+//! shares open files with its parent. So a lock is unlocked by hand when dropped, and not only closed, or it would
+//! last as long as the child; and the child's copy does nothing when dropped, or it would take the parent's lock away.
 
 use super::error::{At as _, StoreError};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -11,15 +12,28 @@ use std::time::{Duration, Instant};
 
 /// A lock that is held until dropped.
 #[derive(Debug)]
-pub(super) struct Lock(File);
+pub(super) struct Lock {
+    file: File,
+    /// The process that made it.
+    owner: u32,
+}
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        let _ = self.0.unlock();
+        if self.is_ours() {
+            let _ = self.file.unlock();
+        }
     }
 }
 
 impl Lock {
+    /// Of a file that was just locked.
+    fn of(file: File) -> Lock {
+        Lock { file, owner: std::process::id() }
+    }
+    fn is_ours(&self) -> bool {
+        self.owner == std::process::id()
+    }
     /// Locks a file, made if needed; waits for others at most this long.
     pub(super) fn within(path: &Path, limit: Duration) -> Result<Lock, StoreError> {
         let begin = Instant::now();
@@ -41,7 +55,7 @@ impl Lock {
     pub(super) fn now(path: &Path) -> Result<Option<Lock>, StoreError> {
         let file = open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Lock(file))),
+            Ok(()) => Ok(Some(Lock::of(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(e)) => Err(e).at("locking", path),
         }
@@ -70,13 +84,13 @@ pub enum Claim {
 pub struct Guard {
     path: PathBuf,
     /// Dropped after the file is removed.
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         // Removed while it is locked: who opened it before finds that it is no longer in its place.
-        if cfg!(unix) {
+        if cfg!(unix) && self.lock.is_ours() {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -89,13 +103,13 @@ pub(super) fn claim(path: &Path, limit: Duration) -> Result<Claim, StoreError> {
         let file = open(path)?;
         match file.try_lock() {
             Ok(()) => {
-                let mut lock = Lock(file);
-                if !in_place(&lock.0, path) {
+                let mut lock = Lock::of(file);
+                if !in_place(&lock.file, path) {
                     continue;
                 }
                 // For people and messages only; a full disk does not matter.
-                let _ = lock.0.set_len(0).and_then(|()| writeln!(lock.0, "{}", std::process::id()));
-                return Ok(Claim::Mine(Guard { path: path.to_owned(), _lock: lock }));
+                let _ = lock.file.set_len(0).and_then(|()| writeln!(lock.file, "{}", lock.owner));
+                return Ok(Claim::Mine(Guard { path: path.to_owned(), lock }));
             }
             Err(TryLockError::WouldBlock) if begin.elapsed() >= limit => {
                 let mut text = String::new();

@@ -87,6 +87,7 @@ fn child() {
         "write" => write_for_ever(dir, n),
         "journal" => note_for_ever(dir),
         "claim" => claim_for_ever(dir),
+        "fork" => fork_with_claim(dir),
         "hammer" => hammer(dir, n),
         "fill" => fill(dir),
         "locked-out" => locked_out(dir, n),
@@ -126,6 +127,42 @@ fn claim_for_ever(dir: &Path) {
     let Claim::Mine(_guard) = claim else { panic!("held by another for 30 seconds") };
     say("mine");
     std::thread::sleep(Duration::from_secs(600));
+}
+
+/// Forks while it holds a claim, as a tuner does to measure in a process that may die.
+fn fork_with_claim(dir: &Path) {
+    let free = || matches!(sound(dir).claim(&key(0)).expect("a claim"), Claim::Mine(_));
+    for child_drops in [true, false] {
+        let Claim::Mine(guard) = sound(dir).claim(&key(0)).expect("a claim") else { panic!("nobody else is there") };
+        // SAFETY: the child uses what was allocated before, and ends without running anything of its parent's.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            if child_drops {
+                drop(guard);
+            } else {
+                std::thread::sleep(Duration::from_secs(20));
+            }
+            // SAFETY: ends this process.
+            unsafe { libc::_exit(0) };
+        }
+        assert!(child > 0, "no fork");
+        let mut status = 0;
+        if child_drops {
+            // SAFETY: the child is ours.
+            unsafe { libc::waitpid(child, &mut status, 0) };
+            assert!(!free(), "a forked child gave up its parent's claim");
+        }
+        drop(guard);
+        assert!(free(), "a forked child kept its parent's claim");
+        if !child_drops {
+            // SAFETY: the child is ours, and still there.
+            unsafe {
+                libc::kill(child, libc::SIGKILL);
+                libc::waitpid(child, &mut status, 0);
+            }
+        }
+    }
+    say("well");
 }
 
 /// Puts its own points under keys that all others write, too; then tunes a key that only one may tune.

@@ -102,6 +102,13 @@ fn journals_and_claims_survive_kill_9() {
 }
 
 #[test]
+fn claims_belong_to_the_process_that_made_them() {
+    let dir = Folder::new("fork");
+    let (said, well) = child::start(&[], "fork", &dir.0, 0).finish();
+    assert!(well && said == ["well"], "{said:?}");
+}
+
+#[test]
 fn many_processes_share_a_folder() {
     let start = Instant::now();
     let dir = Folder::new("hammer");
