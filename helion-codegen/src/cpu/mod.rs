@@ -85,7 +85,7 @@ pub struct Plan {
     pub programs: u64,
     /// Bytes of scratch memory for each thread, to be aligned to 64.
     pub scratch_bytes: u64,
-    /// Roughly how many scalar operations one instance takes.
+    /// Roughly how many instructions one instance takes.
     pub work_per_program: u64,
 }
 

@@ -1,6 +1,7 @@
 //! Compiled kernels against the reference interpreter, for every lowering this machine can run.
 
 mod elementwise;
+mod knobs;
 mod nests;
 
 use super::*;

@@ -140,3 +140,90 @@ fn rows_around_the_caches() {
         }
     }
 }
+
+/// Results of 16 bits stored while a row is summed, and the number of each element.
+const PASS: &str = "
+loops pass {
+  config stream=2
+  symbol m
+  symbol n
+  param x: tensor f32[$m, $n] contiguous
+  param out: mut tensor bf16[$m, $n] contiguous
+  param half: mut tensor f16[$m, $n] contiguous
+  param total: mut tensor f32[$m] contiguous
+  header {
+    %0: i64 = size $m
+    %1: i64 = size $n
+    %2: f32 = const f32 0.0
+    %3: i64 = const i64 1
+  }
+  grid tm for %4 in 0..%0
+  body {
+    nest {
+      for %5 in 0..%3 <= 1 (parallel)
+      for %6 in 0..%1 (reduce)
+      carry %7: f32 from %2 next %8 result %9 (sum)
+      body {
+        %10: f32 = load x[%4, %6]
+        %8: f32 = add %7, %10
+        %11: f32 = cast f32 %6
+        %12: f32 = add %10, %11
+        %13: bf16 = cast bf16 %12
+        store out[%4, %6], %13
+        %14: f16 = cast f16 %12
+        store half[%4, %6], %14
+      }
+      finals {
+        store total[%4], %9
+      }
+    }
+  }
+}
+";
+
+/// Runs [`PASS`] with both results `skew` elements after an aligned address.
+fn run_pass(k: &CompiledKernel, m: usize, n: usize, skew: usize) {
+    let mut r = Random(m as u64 * 1000 + n as u64 + 1);
+    let x: Vec<f32> = (0..m * n).map(|_| r.below(64) as f32).collect();
+    let mut total = vec![0f32; m];
+    let (mut out, mut half) = (vec![0x1111u16; m * n + 128], vec![0x1111u16; m * n + 128]);
+    let first = |v: &[u16]| v.as_ptr().align_offset(64) + skew;
+    let (o, h) = (first(&out), first(&half));
+    let (rows, cols) = (m as u64, n as u64);
+    let (out_at, half_at) = (out[o..].as_mut_ptr() as u64, half[h..].as_mut_ptr() as u64);
+    let mut words: Vec<u64> =
+        [x.as_ptr() as u64, out_at, half_at].iter().flat_map(|p| [*p, rows, cols, cols, 1]).collect();
+    words.extend([total.as_mut_ptr() as u64, rows, 1, rows, cols]);
+    let plan = k.plan(&words);
+    let mut scratch = vec![0u8; plan.scratch_bytes as usize + 64];
+    let aligned = scratch.as_mut_ptr();
+    let aligned = aligned.wrapping_add(aligned.align_offset(64));
+    // SAFETY: the words describe the vectors, and scratch is large enough and aligned.
+    unsafe { k.run(&words, aligned, 0, plan.programs) };
+    for row in 0..m {
+        assert_eq!(total[row], x[row * n..(row + 1) * n].iter().sum::<f32>(), "{m} x {n}, skew {skew}, row {row}");
+        for j in 0..n {
+            let (at, want) = (row * n + j, x[row * n + j] + j as f32);
+            assert_eq!(out[o + at], half::bf16::from_f32(want).to_bits(), "{m} x {n}, skew {skew}, element {at}");
+            assert_eq!(half[h + at], half::f16::from_f32(want).to_bits(), "{m} x {n}, skew {skew}, element {at}");
+        }
+    }
+    for (v, at) in [(&out, o), (&half, h)] {
+        let around = v[..at].iter().chain(&v[at + m * n..]);
+        assert!(around.into_iter().all(|x| *x == 0x1111), "{m} x {n}, skew {skew}: next to the tensor");
+    }
+}
+
+#[test]
+fn rows_that_begin_between_registers() {
+    let f = parse(PASS);
+    for isa in crate::isas() {
+        let k = compile(&f, &CpuOptions { isa: Some(isa), ..CpuOptions::default() }).unwrap();
+        assert!(k.vector_programs().contains("store_stream") == (isa != Isa::Clif128), "{}", k.vector_programs());
+        for n in [1, 7, 16, 31, 32, 33, 64, 65, 100, 1000, 1001] {
+            for (m, skew) in [(1, 0), (3, 0), (2, 1), (3, 5), (2, 16), (2, 31)] {
+                run_pass(&k, m, n, skew);
+            }
+        }
+    }
+}

@@ -43,7 +43,7 @@ impl Default for Blocks {
 }
 
 /// The most rows for which the right operand is read in place, where the config does not say.
-const FEW: u64 = 32;
+const FEW: u64 = 16;
 /// Steps of `k` in a sweep.
 pub(super) const STEPS: u32 = 8;
 /// Rows of the kernels that sweep, in the order of their words.
@@ -141,7 +141,13 @@ pub(super) fn reads_in_place(from: DType, acc: DType) -> bool {
 
 /// The kernels that read the right operand in place, and the most rows they are for; none where they do not apply.
 /// Its columns must be adjacent.
-pub(super) fn sweeps(c: &Contract, acc: DType, rhs: DType, knobs: &Knobs) -> Option<(u64, Vec<Program>)> {
+pub(super) fn sweeps(
+    c: &Contract,
+    acc: DType,
+    rhs: DType,
+    isa: Isa,
+    knobs: &Knobs,
+) -> Option<(u64, Vec<Program>)> {
     let most = match knobs.pack {
         Pack::Both => return None,
         Pack::Auto => FEW,
@@ -150,7 +156,8 @@ pub(super) fn sweeps(c: &Contract, acc: DType, rhs: DType, knobs: &Knobs) -> Opt
     if !reads_in_place(rhs, acc) || c.k.bound.is_some_and(|b| b < u64::from(STEPS)) {
         return None;
     }
-    let sweep = |rows| Sweep { rows, steps: STEPS, dtype: acc, from: rhs, ahead: knobs.ahead }.program().ok();
+    let group = if isa.registers() >= 32 { 8 } else { 4 };
+    let sweep = |rows| Sweep { rows, steps: STEPS, dtype: acc, from: rhs, ahead: knobs.ahead, group }.program().ok();
     Some((most, SWEEPS.into_iter().map(sweep).collect::<Option<Vec<_>>>()?))
 }
 

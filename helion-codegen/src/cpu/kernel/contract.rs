@@ -73,6 +73,7 @@ impl Lower<'_> {
         let few = self.sweeps(c, rhs, acc.dtype, &mut kernels);
         let Some((name, address)) = driver::entry(acc.dtype) else { return Ok(false) };
         let driver = self.programs.helper(name, address);
+        self.lanes.insert(std::ptr::from_ref(c).addr(), isa.lanes_of(&form.store));
         let block = StackSlotData::new(StackSlotKind::ExplicitSlot, (Word::COUNT * 8) as u32, 3);
         let block = self.b.create_sized_stack_slot(block);
         for (word, v) in form.words(lhs.dtype, rhs.dtype, c.accumulate) {
@@ -136,7 +137,7 @@ impl Lower<'_> {
             return 0;
         }
         let isa = self.options.isa.unwrap_or_else(Isa::best);
-        let Some((most, list)) = sweeps(c, acc, rhs.dtype, &self.knobs) else { return 0 };
+        let Some((most, list)) = sweeps(c, acc, rhs.dtype, isa, &self.knobs) else { return 0 };
         let compiled: Option<Vec<u32>> = list.iter().map(|p| self.programs.vector(p, isa)).collect();
         let Some(compiled) = compiled else { return 0 };
         kernels.extend(driver::SWEEP_KERNELS.into_iter().zip(compiled));

@@ -126,18 +126,30 @@ impl Lower<'_> {
         self.b.ins().jump(to, &args);
     }
 
-    /// Runs `body(true)` where a condition holds, else `body(false)`.
-    pub(super) fn either(&mut self, cond: ir::Value, mut body: impl FnMut(&mut Self, bool)) {
+    /// Runs `body(true)` where a condition holds, else `body(false)`; gives what that gave, of the types of `like`.
+    pub(super) fn either(
+        &mut self,
+        cond: ir::Value,
+        like: &[ir::Value],
+        mut body: impl FnMut(&mut Self, bool) -> Result<Vec<ir::Value>, Error>,
+    ) -> Result<Vec<ir::Value>, Error> {
         let (yes, no, merge) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let mut results = Vec::with_capacity(like.len());
+        for v in like {
+            let ty = self.b.func.dfg.value_type(*v);
+            results.push(self.b.append_block_param(merge, ty));
+        }
         self.b.ins().brif(cond, yes, &[], no, &[]);
         for (block, which) in [(yes, true), (no, false)] {
             self.b.seal_block(block);
             self.b.switch_to_block(block);
-            body(self, which);
-            self.b.ins().jump(merge, &[]);
+            let out = body(self, which)?;
+            let args: Vec<BlockArg> = out.into_iter().map(BlockArg::Value).collect();
+            self.b.ins().jump(merge, &args);
         }
         self.b.seal_block(merge);
         self.b.switch_to_block(merge);
+        Ok(results)
     }
 
     /// Runs `yes` where a condition holds and gives its value, else `no`.

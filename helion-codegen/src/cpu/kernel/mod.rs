@@ -19,20 +19,20 @@ mod emit;
 mod flow;
 mod inst;
 mod plan;
+mod stream;
 mod vector;
 
 use super::jit::{PROGRAM, RUNTIME};
-use super::knobs::{Knobs, Stream};
+use super::knobs::Knobs;
 use super::runtime::Runtime;
 use super::{CpuOptions, Error};
 use crate::cpu::programs::Programs;
 use crate::cpu::vectorise::Facts;
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, MemFlagsData, Signature, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use helion_ir::dtype::DType;
-use helion_ir::loops::{self, ParamId, ParamKind, Val};
+use helion_ir::loops::{self, ParamKind, Val};
 use helion_ir::tile::{Dim, Layout};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -97,6 +97,8 @@ pub(super) struct Lower<'a> {
     facts: Rc<Facts<'a>>,
     /// Scratch beyond the buffers, for packed panels: its address.
     spare: Option<ir::Value>,
+    /// How many lanes the programs of nests and products have, by the statement's address; scalar ones are not here.
+    lanes: HashMap<usize, usize>,
     /// Whether a tensor is so large that stores to it go around the caches; and whether a program asked.
     large: Vec<(Option<ir::Value>, bool)>,
 }
@@ -162,6 +164,7 @@ pub(super) fn lower(f: &loops::Function, options: &CpuOptions, conv: CallConv) -
             conv,
             facts: Rc::new(Facts::new(f)),
             spare: None,
+            lanes: HashMap::new(),
             large: vec![(None, false); f.params.len()],
         };
         lower.function(entry)?;
@@ -191,15 +194,18 @@ impl Lower<'_> {
         self.b.ins().brif(plan_out, plan, &[], run, &[]);
         self.b.seal_block(plan);
         self.b.seal_block(run);
-        self.b.switch_to_block(plan);
-        self.write_plan(plan_out, &counts, &sizes)?;
-        self.b.ins().return_(&[]);
+        // First the body, because the estimate of its work depends on what became vectors.
+        let header = self.values.clone();
         self.b.switch_to_block(run);
         self.load_tensors()?;
         self.find_large_tensors();
         self.place_buffers(scratch, &sizes)?;
         self.grid_loop(first, last, &counts)?;
         self.fence()?;
+        self.b.ins().return_(&[]);
+        self.values = header;
+        self.b.switch_to_block(plan);
+        self.write_plan(plan_out, &counts, &sizes)?;
         self.b.ins().return_(&[]);
         Ok(())
     }
@@ -250,44 +256,6 @@ impl Lower<'_> {
             strides.reverse();
             self.tensors[i] = Some(Tensor { base, strides, dtype: *dtype });
         }
-        Ok(())
-    }
-
-    /// Compares the bytes of each tensor that may be written around the caches with the limit.
-    fn find_large_tensors(&mut self) {
-        let source = self.source;
-        for (i, p) in source.params.iter().enumerate() {
-            let ParamKind::Tensor { dtype, dims, mutable: true, .. } = &p.kind else { continue };
-            let mut bytes = self.iconst(types::I64, dtype.size() as i64);
-            for d in 0..dims.len() {
-                let extent = self.word(self.words[i] + 1 + d);
-                bytes = self.b.ins().imul(bytes, extent);
-            }
-            let limit = if self.knobs.stream == Stream::Always { 0 } else { self.options.stream_bytes };
-            let limit = self.iconst(types::I64, limit.min(i64::MAX as u64) as i64);
-            self.large[i].0 = Some(self.b.ins().icmp(IntCC::UnsignedGreaterThan, bytes, limit));
-        }
-    }
-
-    /// Whether stores to a tensor go around the caches, for a program that can do so.
-    fn large_tensor(&mut self, p: ParamId) -> Result<ir::Value, Error> {
-        match self.large.get_mut(p.index()) {
-            Some((Some(large), asked)) => {
-                *asked = true;
-                Ok(*large)
-            }
-            Some((None, _)) | None => Err(Error::Malformed(format!("parameter {} is not a mutable tensor", p.0))),
-        }
-    }
-
-    /// Stores that went around the caches are in memory before the caller tells another thread.
-    fn fence(&mut self) -> Result<(), Error> {
-        let asked: Vec<ir::Value> = self.large.iter().filter(|l| l.1).filter_map(|l| l.0).collect();
-        let Some(any) = asked.into_iter().reduce(|a, b| self.b.ins().bor(a, b)) else { return Ok(()) };
-        self.guarded(any, None, |s| {
-            s.b.ins().fence();
-            Ok(None)
-        })?;
         Ok(())
     }
 

@@ -1,13 +1,18 @@
 //! The planning half of a compiled kernel: instances, scratch bytes, and an estimate of the work.
 //!
-//! The estimate counts scalar operations of one instance. Extents that are only known inside the body
-//! count as their bound, or as [`UNKNOWN`]; it is a hint for how many threads to use, nothing more.
+//! The estimate counts instructions of one instance: those of a vector program once for all its lanes, accesses to
+//! memory as several, because what they touch is seldom in the first-level cache. Extents that are only known inside
+//! the body count as their bound, or as [`UNKNOWN`]; it is a hint for how many threads to use, nothing more.
 
 use super::Lower;
 use crate::cpu::Error;
 use cranelift_codegen::ir::{self, InstBuilder, types};
-use helion_ir::loops::{Extent, Stmt, Val};
+use helion_ir::loops::{Extent, Op, Stmt, Val};
 
+/// What a vector load or store counts as: what the second-level cache takes for one.
+const ACCESS: usize = 4;
+/// What calling a vector program counts as.
+const CALL: i64 = 24;
 /// What an extent counts as when nothing is known of it.
 const UNKNOWN: i64 = 64;
 
@@ -99,22 +104,35 @@ impl Lower<'_> {
                 self.b.ins().smax(a, b)
             }
             Stmt::Nest(n) => {
-                let mut work = self.iconst(types::I64, n.body.len().max(1) as i64);
+                let memory = n.body.iter().filter(|i| matches!(i.op, Op::Load { .. } | Op::Store { .. })).count();
+                let lanes = self.lanes.get(&std::ptr::from_ref(n).addr()).copied();
+                let cost = n.body.len().max(1) + if lanes.is_some() { memory * (ACCESS - 1) } else { 0 };
+                let mut work = self.iconst(types::I64, cost as i64);
                 for a in &n.axes {
                     let e = self.extent_of(a.extent, a.bound);
                     work = self.b.ins().imul(work, e);
                 }
-                work
+                self.per_lane(work, lanes)
             }
             Stmt::Contract(c) => {
-                let mut work = self.iconst(types::I64, 1);
+                // A multiplication and an addition.
+                let mut work = self.iconst(types::I64, 2);
                 for Extent { extent, bound } in c.batch.iter().chain([&c.m, &c.n, &c.k]) {
                     let e = self.extent_of(*extent, *bound);
                     work = self.b.ins().imul(work, e);
                 }
-                work
+                let lanes = self.lanes.get(&std::ptr::from_ref(c).addr()).copied();
+                self.per_lane(work, lanes)
             }
         }
+    }
+
+    /// The work of a statement whose program has this many lanes, a power of two.
+    fn per_lane(&mut self, work: ir::Value, lanes: Option<usize>) -> ir::Value {
+        let Some(lanes) = lanes else { return work };
+        let shift = self.iconst(types::I64, i64::from(lanes.max(1).ilog2()));
+        let steps = self.b.ins().ushr(work, shift);
+        self.add_const(steps, CALL)
     }
 
     /// A header value; values of the body are not defined yet.

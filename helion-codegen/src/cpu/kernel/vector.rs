@@ -2,26 +2,26 @@
 //! combination of reduced values.
 
 use super::Lower;
+use super::stream::Around;
 use crate::cpu::Error;
-use crate::cpu::knobs::Stream;
 use crate::cpu::vector::Isa;
 use crate::cpu::vector::ir::Ty;
-use crate::cpu::vectorise::{Carried, Source, Streaming, VectorNest, candidates};
+use crate::cpu::vectorise::{Carried, Source, VectorNest, candidates};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{self, BlockArg, InstBuilder, StackSlotData, StackSlotKind, types};
+use cranelift_codegen::ir::{self, InstBuilder, StackSlotData, StackSlotKind, types};
 use helion_ir::dtype::{DType, Literal};
 use helion_ir::eval;
 use helion_ir::loops::{Carry, Mem, Nest, Val};
 
 /// A vector nest with its compiled program and argument block.
-struct Call<'a> {
-    nest: &'a Nest,
-    form: &'a VectorNest,
-    program: u32,
-    block: ir::StackSlot,
-    /// The program whose stores go around the caches, when to use it, and what it needs.
-    stream: Option<(u32, ir::Value, Streaming)>,
-    isa: Isa,
+pub(super) struct Call<'a> {
+    pub nest: &'a Nest,
+    pub form: &'a VectorNest,
+    pub program: u32,
+    pub block: ir::StackSlot,
+    /// The variant that goes around the caches.
+    pub stream: Option<Around>,
+    pub isa: Isa,
 }
 
 impl Lower<'_> {
@@ -35,7 +35,8 @@ impl Lower<'_> {
         for mut form in candidates(&facts, nest) {
             form.prefetch(&facts, nest);
             let Some(program) = self.programs.vector(&form.program, isa) else { continue };
-            let stream = self.stream(form.streaming(&facts), isa)?;
+            self.lanes.insert(std::ptr::from_ref(nest).addr(), isa.lanes_of(&form.program));
+            let stream = self.around(form.streaming(&facts), isa)?;
             let bytes = (form.slots.len().max(1) * 8) as u32;
             let block = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 3));
             let call = Call { nest, form: &form, program, block, stream, isa };
@@ -43,22 +44,6 @@ impl Lower<'_> {
             return Ok(true);
         }
         Ok(false)
-    }
-
-    /// Compiles a program that goes around the caches, where the machine can do that.
-    fn stream(&mut self, form: Option<Streaming>, isa: Isa) -> Result<Option<(u32, ir::Value, Streaming)>, Error> {
-        let wanted = isa != Isa::Clif128 && self.knobs.stream != Stream::Never;
-        let Some(form) = form.filter(|_| wanted) else { return Ok(None) };
-        let Some(program) = self.programs.vector(&form.program, isa) else { return Ok(None) };
-        let mut large = None;
-        for p in &form.tensors {
-            let this = self.large_tensor(*p)?;
-            large = Some(match large {
-                Some(all) => self.b.ins().band(all, this),
-                None => this,
-            });
-        }
-        Ok(large.map(|large| (program, large, form)))
     }
 
     /// Parallel axes from `depth` on, except the program's.
@@ -108,26 +93,11 @@ impl Lower<'_> {
             self.inst(&call.nest.body[*i])?;
         }
         let Some(guard) = self.guard(call, n)? else {
-            return self.vector_call(call, n, carried);
+            return self.vector_run(call, n, carried);
         };
-        let (fast, slow, merge) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        let mut results = Vec::with_capacity(carried.len());
-        for c in carried {
-            let ty = self.b.func.dfg.value_type(*c);
-            results.push(self.b.append_block_param(merge, ty));
-        }
-        self.b.ins().brif(guard, fast, &[], slow, &[]);
-        for block in [fast, slow] {
-            self.b.seal_block(block);
-            self.b.switch_to_block(block);
-            let out =
-                if block == fast { self.vector_call(call, n, carried)? } else { self.scalar_leaf(call, carried)? };
-            let args: Vec<BlockArg> = out.into_iter().map(BlockArg::Value).collect();
-            self.b.ins().jump(merge, &args);
-        }
-        self.b.seal_block(merge);
-        self.b.switch_to_block(merge);
-        Ok(results)
+        self.either(guard, carried, |s, fast| {
+            if fast { s.vector_run(call, n, carried) } else { s.scalar_leaf(call, carried) }
+        })
     }
 
     /// The program's axis as a scalar loop.
@@ -174,30 +144,21 @@ impl Lower<'_> {
         Ok(all)
     }
 
-    /// Fills the argument block, calls, and combines the results.
-    fn vector_call(&mut self, call: &Call<'_>, n: ir::Value, carried: &[ir::Value]) -> Result<Vec<ir::Value>, Error> {
-        let mut streamed = None;
+    /// Fills the argument block, calls a program on `count` elements, the first of which is where the axis stands,
+    /// and combines the results.
+    pub(super) fn vector_call(
+        &mut self,
+        call: &Call<'_>,
+        program: u32,
+        count: ir::Value,
+        carried: &[ir::Value],
+    ) -> Result<Vec<ir::Value>, Error> {
         for (i, source) in call.form.slots.iter().enumerate() {
-            let Some(word) = self.slot_word(call, source, n)? else { continue };
-            self.b.ins().stack_store(types::I64, word, call.block, (i * 8) as i32);
-            if call.stream.as_ref().is_some_and(|(_, _, s)| s.pointers.contains(&i)) {
-                streamed = Some(match streamed {
-                    Some(bits) => self.b.ins().bor(bits, word),
-                    None => word,
-                });
+            if let Some(word) = self.slot_word(call, source)? {
+                self.b.ins().stack_store(types::I64, word, call.block, (i * 8) as i32);
             }
         }
-        match (&call.stream, streamed) {
-            (Some((program, large, _)), Some(bits)) => {
-                let low = self.iconst(types::I64, call.isa.vector_bytes() as i64 - 1);
-                let low = self.b.ins().band(bits, low);
-                let zero = self.iconst(types::I64, 0);
-                let aligned = self.b.ins().icmp(IntCC::Equal, low, zero);
-                let around = self.b.ins().band(aligned, *large);
-                self.either(around, |s, yes| s.call_program(if yes { *program } else { call.program }, call.block, n));
-            }
-            (_, _) => self.call_program(call.program, call.block, n),
-        }
+        self.call_program(program, call.block, count);
         let list = call.nest.carries.iter().zip(&call.form.carries).zip(carried);
         list.map(|((c, how), before)| self.combine(call, c, how, *before)).collect()
     }
@@ -209,13 +170,11 @@ impl Lower<'_> {
     }
 
     /// Bytes that the nest covers of a tensor, for prefetching; zero when they are too many.
-    fn ahead(&mut self, call: &Call<'_>, n: ir::Value, size: usize) -> Result<ir::Value, Error> {
-        let mut bytes = self.mul_const(n, size as i64);
-        for (i, axis) in call.nest.axes.iter().enumerate() {
-            if i != call.form.axis {
-                let extent = self.value(axis.extent)?;
-                bytes = self.b.ins().imul(bytes, extent);
-            }
+    fn ahead(&mut self, call: &Call<'_>, size: usize) -> Result<ir::Value, Error> {
+        let mut bytes = self.iconst(types::I64, size as i64);
+        for axis in &call.nest.axes {
+            let extent = self.value(axis.extent)?;
+            bytes = self.b.ins().imul(bytes, extent);
         }
         let most = self.iconst(types::I64, self.options.prefetch_bytes.min(1 << 40) as i64);
         let zero = self.iconst(types::I64, 0);
@@ -223,10 +182,10 @@ impl Lower<'_> {
         Ok(self.b.ins().select(near, bytes, zero))
     }
 
-    fn slot_word(&mut self, call: &Call<'_>, source: &Source, n: ir::Value) -> Result<Option<ir::Value>, Error> {
+    fn slot_word(&mut self, call: &Call<'_>, source: &Source) -> Result<Option<ir::Value>, Error> {
         Ok(Some(match source {
             Source::Result => return Ok(None),
-            Source::Ahead(size) => self.ahead(call, n, *size)?,
+            Source::Ahead(size) => self.ahead(call, *size)?,
             Source::Address(mem, index) => self.element_address(*mem, index)?,
             Source::Value(v, ty) => self.lane_word(*v, *ty)?,
             Source::Limit(a, b) => {
@@ -239,7 +198,7 @@ impl Lower<'_> {
         }))
     }
 
-    fn element_address(&mut self, mem: Mem, index: &[Val]) -> Result<ir::Value, Error> {
+    pub(super) fn element_address(&mut self, mem: Mem, index: &[Val]) -> Result<ir::Value, Error> {
         let t = self.memory(mem)?.cloned().ok_or_else(|| Error::Malformed("a vector in a scalar buffer".into()))?;
         let index = index.iter().map(|v| self.value(*v)).collect::<Result<Vec<_>, _>>()?;
         self.address(&t, &index)

@@ -309,7 +309,7 @@ fn control_flow() {
 }
 
 /// A product of windows of `a` and `b` through an accumulator with larger capacity.
-fn product(lhs: DType, rhs: DType, acc: DType, transposed: (bool, bool), config: &str) -> String {
+pub(super) fn product(lhs: DType, rhs: DType, acc: DType, transposed: (bool, bool), config: &str) -> String {
     let (a, b) = transposed;
     let dims = |t: bool, x: &str, y: &str| if t { format!("${y}, ${x}") } else { format!("${x}, ${y}") };
     let axes = |t: bool| if t { "row 2 col 1" } else { "row 1 col 2" };

@@ -108,10 +108,10 @@ pub struct Sweep {
     pub from: DType,
     /// How many sweeps ahead rows of B are fetched; 0 for none.
     pub ahead: u32,
+    /// Rows of C that are summed side by side, to hide how long an addition takes. Their sums and the rows of B share
+    /// the registers.
+    pub group: u32,
 }
-
-/// Rows that a sweep works on at a time: enough sums to hide how long an addition takes.
-const GROUP: u32 = 4;
 
 impl Sweep {
     /// The program, or why there is none.
@@ -120,7 +120,7 @@ impl Sweep {
             return Err(format!("no sweep of {} into {}", self.from, self.dtype));
         };
         let (rows, steps, size) = (self.rows, self.steps, self.dtype.size() as u32);
-        if rows == 0 || steps == 0 || rows > 1 << 8 || steps > 1 << 8 {
+        if rows == 0 || steps == 0 || self.group == 0 || rows > 1 << 8 || steps > 1 << 8 {
             return Err(format!("no sweep of {rows} rows and {steps} steps"));
         }
         let mut b = Builder::new(&format!("sweep_{}x{}_{}", rows, steps, self.dtype), Trip::Elements);
@@ -135,8 +135,8 @@ impl Sweep {
                 b.prefetch(at.row(s + steps * self.ahead, right_stride), self.from);
             }
         }
-        for first in (0..rows).step_by(GROUP as usize) {
-            let group = first..rows.min(first + GROUP);
+        for first in (0..rows).step_by(self.group as usize) {
+            let group = first..rows.min(first + self.group);
             let places: Vec<_> = group.clone().map(|i| Addr::unit(c).row(i, c_stride)).collect();
             let mut sums: Vec<_> = places.iter().map(|at| b.load(*at, self.dtype)).collect();
             for (s, &x) in (0..).zip(&loaded) {

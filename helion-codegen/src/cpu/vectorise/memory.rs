@@ -20,6 +20,8 @@ pub(in crate::cpu) struct Streaming {
     pub pointers: Vec<usize>,
     /// The tensors that should be large.
     pub tensors: Vec<ParamId>,
+    /// Bytes of their elements, where they are the same.
+    pub size: Option<usize>,
 }
 
 /// Tensors that anything in a function reads.
@@ -155,19 +157,24 @@ impl VectorNest {
     }
 
     /// The program with stores around the caches to tensors that nothing in the function loads; `None` when it
-    /// has no such stores, or their elements are converted.
+    /// has no such stores, or only of elements of one byte.
     pub(in crate::cpu) fn streaming(&self, facts: &Facts<'_>) -> Option<Streaming> {
-        let mut s = Streaming { program: self.program.clone(), pointers: Vec::new(), tensors: Vec::new() };
+        let program = self.program.clone();
+        let mut s = Streaming { program, pointers: Vec::new(), tensors: Vec::new(), size: None };
+        let mut sizes = Vec::new();
         for inst in &mut s.program.body {
             let VectorOp::Store(addr, d) = inst.op else { continue };
             let Some(p) = self.tensor(addr.pointer) else { continue };
-            if d.size() < 4 || addr.walk != Walk::Unit || facts.loaded.contains(&p) {
+            if d.size() < 2 || addr.walk != Walk::Unit || facts.loaded.contains(&p) {
                 continue;
             }
             inst.op = VectorOp::StoreStream(addr, d);
             s.pointers.push(addr.pointer.0 as usize);
             s.tensors.push(p);
+            sizes.push(d.size());
         }
+        sizes.dedup();
+        s.size = if let [size] = sizes[..] { Some(size) } else { None };
         (!s.pointers.is_empty()).then_some(s)
     }
 }

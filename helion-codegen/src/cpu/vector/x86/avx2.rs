@@ -231,19 +231,26 @@ impl Emitter<'_> {
         t
     }
 
-    pub(super) fn store2(&mut self, m: MemoryOperand, dtype: DType, v: Register, temps: &[u8]) {
+    pub(super) fn store2(&mut self, m: MemoryOperand, dtype: DType, v: Register, around: bool, temps: &[u8]) {
         let w4 = self.width(Ty::F32);
         match dtype {
             DType::F32 => return self.asm.store(self.code2(&codes::STOREUPS, w4), m, v),
             DType::I32 | DType::U32 => return self.asm.store(self.code2(&codes::STOREDQU32, w4), m, v),
             DType::F64 => return self.asm.store(self.code2(&codes::STOREUPD, Width::Y), m, v),
             DType::I64 | DType::U64 => return self.asm.store(self.code2(&codes::STOREDQU64, Width::Y), m, v),
-            DType::F16 => return self.asm.store_i(self.code2(&codes::CVTPS2PH, w4), m, v, 0),
-            DType::BF16 | DType::Bool | DType::I8 | DType::U8 | DType::I16 | DType::U16 => {}
+            DType::F16 if !around => return self.asm.store_i(self.code2(&codes::CVTPS2PH, w4), m, v, 0),
+            DType::F16 | DType::BF16 | DType::Bool | DType::I8 | DType::U8 | DType::I16 | DType::U16 => {}
             DType::F8E4M3 | DType::F8E5M2 => return self.asm.fail(format!("stores of {dtype}")),
         }
-        let x = self.pack2(dtype, v, temps);
+        let x = if dtype == DType::F16 {
+            let x = vector(temps[0], Width::X);
+            self.asm.store_i(self.code2(&codes::CVTPS2PH, w4), x, v, 0);
+            x
+        } else {
+            self.pack2(dtype, v, temps)
+        };
         match self.lanes() * dtype.size() {
+            16 if around => self.asm.store(self.code2(&codes::STREAM, Width::X), m, x),
             16 => self.asm.store(self.code2(&codes::STOREDQU8, Width::X), m, x),
             8 => self.asm.store(Code::VEX_Vmovq_xmmm64_xmm, m, x),
             4 => self.asm.store(Code::VEX_Vmovd_rm32_xmm, m, x),
@@ -260,7 +267,7 @@ impl Emitter<'_> {
             return self.asm.store_masked(code, m, mask, v);
         }
         self.asm.op2(Code::Lea_r64_m, Register::R11, m);
-        self.store2(self.stage(0), dtype, v, temps);
+        self.store2(self.stage(0), dtype, v, false, temps);
         self.copy_lanes(mask, dtype.size(), self.stage(0), mem(Register::R11, 0));
         self.cached = None;
     }

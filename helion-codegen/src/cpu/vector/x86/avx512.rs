@@ -187,6 +187,7 @@ impl Emitter<'_> {
         dtype: DType,
         v: Register,
         mask: Option<Register>,
+        around: bool,
         temps: &[u8],
     ) {
         let (w4, w8) = (self.width(Ty::F32), self.width(Ty::F64));
@@ -197,7 +198,7 @@ impl Emitter<'_> {
             DType::F64 => (codes::STOREUPD.at(w8, true), v),
             DType::I32 | DType::U32 => (codes::STOREDQU32.at(w4, true), v),
             DType::I64 | DType::U64 => (codes::STOREDQU64.at(w8, true), v),
-            DType::F16 if mask.is_none() => return self.asm.store_i(codes::CVTPS2PH.at(w4, true), m, v, 0),
+            DType::F16 if mask.is_none() && !around => return self.asm.store_i(codes::CVTPS2PH.at(w4, true), m, v, 0),
             DType::F16 => {
                 self.asm.store_i(codes::CVTPS2PH.at(w4, true), part(half), v, 0);
                 (codes::STOREDQU16.at(half, true), part(half))
@@ -229,6 +230,7 @@ impl Emitter<'_> {
         if let Some(mask) = mask {
             self.asm.masked(mask, false);
         }
+        let code = if around && dtype.size() == 2 { codes::STREAM.at(half, true) } else { code };
         self.asm.store(code, m, v);
     }
 

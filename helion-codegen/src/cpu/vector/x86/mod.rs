@@ -377,13 +377,18 @@ impl<'a> Emitter<'a> {
             Op::Store(addr, d) | Op::StoreStream(addr, d) => {
                 let m = self.address(&addr, d);
                 let v = self.reg(args[0], ty);
-                if self.target.wide { self.store512(m, d, v, None, temps) } else { self.store2(m, d, v, temps) }
+                let around = matches!(inst.op, Op::StoreStream(..));
+                if self.target.wide {
+                    self.store512(m, d, v, None, around, temps);
+                } else {
+                    self.store2(m, d, v, around, temps);
+                }
             }
             Op::StoreMasked(addr, d) => {
                 let (mask, v) = (self.reg(args[0], Ty::Mask), self.reg(args[1], ty));
                 let m = self.address(&addr, d);
                 if self.target.wide {
-                    self.store512(m, d, v, Some(mask), temps);
+                    self.store512(m, d, v, Some(mask), false, temps);
                 } else {
                     self.store_masked2(m, d, v, mask, temps);
                 }

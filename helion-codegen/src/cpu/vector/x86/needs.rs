@@ -97,6 +97,7 @@ fn narrow(staged: &Staged, inst: &Inst, ty: Ty) -> Needs {
         },
         Op::Load(_, d) => vectors(u8::from(d == DType::Bool)),
         Op::LoadMasked(..) => Needs { vectors: 1, early: true, ..Needs::default() },
+        Op::StoreStream(_, DType::F16) => vectors(1),
         Op::Store(_, d) | Op::StoreStream(_, d) => match d {
             DType::BF16 => vectors(3),
             DType::Bool | DType::I8 | DType::U8 | DType::I16 | DType::U16 => vectors(1),
