@@ -7,10 +7,11 @@ use helion_codegen::cpu::{CompiledKernel, Launch, Plan, Share};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Scalar operations below which another thread costs more than it gains: some microseconds of work.
-const SERIAL: u64 = 60_000;
-/// The least work worth a thread of its own.
-const SHARE: u64 = 20_000;
+/// Instructions, as a plan counts them, below which a launch stays on its thread: three to five microseconds of work.
+/// Handing work to a thread takes a third of a microsecond when it is looking for some, several when it is parked.
+const SERIAL: u64 = 30_000;
+/// The least instructions worth a thread of their own.
+const SHARE: u64 = 10_000;
 
 thread_local! {
     /// Scratch memory of the last launch of this thread.
@@ -171,7 +172,7 @@ mod tests {
         assert_eq!(workers(&plan(16, 1024), 8, free), 1);
         assert_eq!(workers(&plan(1 << 20, 1024), 8, free), 8);
         assert_eq!(workers(&plan(2, u64::MAX), 8, free), 2);
-        assert_eq!(workers(&plan(8, 10_000), 8, free), 4);
+        assert_eq!(workers(&plan(8, 5_000), 8, free), 4);
         let pinned = Launch { threads: 4, ..free };
         assert_eq!(workers(&plan(16, 1), 8, pinned), 4);
         assert_eq!(workers(&plan(16, 1), 2, pinned), 2);
