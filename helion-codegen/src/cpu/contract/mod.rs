@@ -141,13 +141,7 @@ pub(super) fn reads_in_place(from: DType, acc: DType) -> bool {
 
 /// The kernels that read the right operand in place, and the most rows they are for; none where they do not apply.
 /// Its columns must be adjacent.
-pub(super) fn sweeps(
-    c: &Contract,
-    acc: DType,
-    rhs: DType,
-    isa: Isa,
-    knobs: &Knobs,
-) -> Option<(u64, Vec<Program>)> {
+pub(super) fn sweeps(c: &Contract, acc: DType, rhs: DType, isa: Isa, knobs: &Knobs) -> Option<(u64, Vec<Program>)> {
     let most = match knobs.pack {
         Pack::Both => return None,
         Pack::Auto => FEW,

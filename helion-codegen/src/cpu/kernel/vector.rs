@@ -95,9 +95,13 @@ impl Lower<'_> {
         let Some(guard) = self.guard(call, n)? else {
             return self.vector_run(call, n, carried);
         };
-        self.either(guard, carried, |s, fast| {
-            if fast { s.vector_run(call, n, carried) } else { s.scalar_leaf(call, carried) }
-        })
+        self.either(
+            guard,
+            carried,
+            |s, fast| {
+                if fast { s.vector_run(call, n, carried) } else { s.scalar_leaf(call, carried) }
+            },
+        )
     }
 
     /// The program's axis as a scalar loop.
