@@ -1,198 +1,169 @@
-//! Tuning by settings, seen from outside: what processes do under `HELION_TUNE` and `HELION_CACHE`, and what they leave
-//! in the folder of records.
+//! Tuning from outside: options, what it leaves alone, what Ctrl-C keeps.
 
+use helion::Tuned;
 use helion::prelude::*;
-use helion::tuning::choices;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::PathBuf;
 
 #[kernel]
-fn scaled(x: &Tensor<f32, 1>) -> Result<Tensor<f32, 1>> {
+fn softmax(x: &Tensor<f32, 2>) -> Result<Tensor<f32, 2>> {
+    let [m, _] = x.dims();
     let mut out = x.empty_like();
-    for t in tile(x.dims()[0]) {
-        out[t] = x[t] * 2.0;
+    for tm in tile(m) {
+        let row = x[(tm, ..)];
+        let e = (row - row.max(1)).exp();
+        out[(tm, ..)] = e / e.sum(1);
     }
     Ok(out)
 }
 
-/// In a process of its own: launches at the sizes of a variable, and says what each took.
+#[kernel]
+fn add(x: &Tensor<f32, 1>, y: &Tensor<f32, 1>) -> Result<Tensor<f32, 1>> {
+    let [n] = x.dims();
+    ensure!(y.dims() == [n], "sizes differ");
+    let mut out = x.empty_like();
+    for t in tile(n) {
+        out[t] = x[t] + y[t];
+    }
+    Ok(out)
+}
+
+#[kernel]
+fn grow(x: &mut Tensor<f32, 1>) -> Result<()> {
+    let [n] = x.dims();
+    for t in tile(n) {
+        x[t] = x[t] * 1.5 + 1.0;
+    }
+    Ok(())
+}
+
+fn matrix(m: usize, n: usize) -> Tensor<f32, 2> {
+    Tensor::from_fn([m, n], |[i, j]| ((i * 7 + j * 13) % 101) as f32 / 25.0 - 2.0)
+}
+
+fn vector(n: usize) -> Tensor<f32, 1> {
+    Tensor::from_fn([n], |[i]| (i % 97) as f32 / 8.0)
+}
+
+/// A folder of this test.
+fn folder(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("helion-{name}-{}", std::process::id()))
+}
+
+/// No tuning results on disk, for tests that do not ask for them.
+fn quiet() {
+    helion::settings::set_cache_dir("off").unwrap();
+}
+
 #[test]
-#[ignore = "run by the other tests"]
-fn child() {
-    let sizes = std::env::var("SIZES").unwrap_or_default();
-    for n in sizes.split_whitespace().map(|n| n.parse().unwrap()) {
-        let x = Tensor::<f32, 1>::from_fn([n], |[i]| i as f32);
-        if std::env::var_os("ASK").is_some() {
-            println!("{:?}", scaled::tune(&x, Effort::Quick).err());
-        }
-        assert_eq!(scaled(&x).unwrap(), Tensor::from_fn([n], |[i]| 2.0 * i as f32));
-        let choice = choices(|| scaled(&x)).unwrap().remove(0);
-        println!("{n}: {} {}", choice.source.name(), choice.extrapolated);
+fn a_tuner_says_where_and_how_long() {
+    quiet();
+    let (x, dir) = (matrix(300, 64), folder("report"));
+    let before = softmax(&x).unwrap();
+    let path = dir.join("softmax.html");
+    let tuner = Tuner::quick().seconds(0.7).configs(12).pin("unroll", 2).seed(7).report(&path).progress(false);
+    let tuned: Tuned = softmax::tune(&x, tuner).unwrap();
+    println!("{tuned}");
+    let t = &tuned.tunings[0];
+    let o = t.outcome.as_ref().unwrap();
+    assert!(o.measured() > 1 && o.measured() <= 12 && o.seed == 7, "{tuned}");
+    assert!(o.trials.iter().all(|t| t.config.to_string().contains("unroll=2")));
+    assert_eq!((t.unverified.as_deref(), t.deaths), (None, 0));
+    let config: Config = t.config.to_string().parse().unwrap();
+    assert!(tuned.to_string().contains(&format!("let config: Config = \"{config}\".parse()?;")));
+    assert!(std::fs::read_to_string(&path).unwrap().contains("softmax"));
+    assert!(path.with_extension("json").exists());
+    std::fs::remove_dir_all(dir).unwrap();
+    assert!(softmax(&x).unwrap().allclose(&before, 1e-5, 1e-7));
+    let said = softmax::tune(&x, Tuner::quick().pin("block.nothing", 2)).unwrap_err().to_string();
+    assert!(said.contains("`block.nothing` is not in the kernel's space"), "{said}");
+}
+
+#[test]
+fn what_is_updated_in_place_is_updated_once() {
+    quiet();
+    for isolate in [true, false] {
+        let mut x = vector(5000);
+        let mut expected = x.copy();
+        grow(&mut expected).unwrap();
+        let tuned = grow::tune(&mut x, Tuner::quick().seconds(0.5).configs(8).isolate(isolate)).unwrap();
+        println!("{tuned}");
+        assert!(x.allclose(&expected, 1e-6, 1e-6));
+        assert_eq!(tuned.tunings[0].unverified, None);
     }
 }
 
-/// In a process of its own: how long it takes to name a kernel and to find its config.
 #[test]
-#[ignore = "run by `cache_hit_cost`"]
-fn cold() {
-    let x = Tensor::<f32, 1>::zeros([3000]);
-    let report = scaled::explain(&x).unwrap().reports.remove(0);
-    for p in report.phases.iter().filter(|p| matches!(p.name, "identify" | "choose")) {
-        println!("{} {} {}", report.choice.source.name(), p.name, p.time.as_nanos());
+fn cold_caches_are_slower() {
+    quiet();
+    let x = matrix(64, 1024);
+    let time = |cold: bool| {
+        let tuned = softmax::tune(&x, Tuner::quick().seconds(0.5).configs(3).cold(cold)).unwrap();
+        tuned.tunings[0].outcome.as_ref().unwrap().default_timing.seconds
+    };
+    println!("warm {:.1} µs, cold {:.1} µs", time(false) * 1e6, time(true) * 1e6);
+}
+
+/// In a process of its own.
+#[test]
+#[ignore = "run by `an_interrupt_keeps_the_best_so_far`"]
+fn child_that_searches() {
+    println!("began");
+    softmax::tune(&matrix(256, 512), Tuner::full().seconds(100.0).configs(100_000)).unwrap();
+    // Only reached when the signal does nothing.
+    println!("not interrupted");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_keeps_the_best_so_far() {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    use std::os::unix::process::ExitStatusExt;
+    let dir = folder("interrupt");
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_that_searches", "--ignored", "--nocapture"])
+        .env("HELION_CACHE_DIR", &dir)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("began") {
+        line.clear();
+        assert!(out.read_line(&mut line).unwrap() > 0);
     }
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    // SAFETY: our child, which was not waited for.
+    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) };
+    let status = child.wait().unwrap();
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert_eq!(status.signal(), Some(libc::SIGINT), "{rest}");
+    let files: Vec<String> =
+        std::fs::read_dir(&dir).unwrap().map(|f| f.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    println!("{files:?}");
+    assert!(files.iter().any(|f| f.ends_with(".journal")), "{files:?}");
+    assert!(files.iter().any(|f| !f.ends_with(".journal") && !f.ends_with("lock")), "{files:?}");
+    std::fs::remove_dir_all(dir).unwrap();
 }
 
-/// A folder of records that is removed in the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let dir = std::env::temp_dir().join(format!("helion-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        Folder(dir)
-    }
-    /// Every file with its content and when it was changed.
-    fn files(&self) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
-        let Ok(entries) = std::fs::read_dir(&self.0) else { return BTreeMap::new() };
-        let all = entries.map(|e| e.unwrap().path());
-        all.map(|p| (p.clone(), (std::fs::read(&p).unwrap(), p.metadata().unwrap().modified().unwrap()))).collect()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn command(test: &str, dir: &Path, sizes: &str, settings: &[(&str, &str)]) -> Command {
-    let mut c = Command::new(std::env::current_exe().unwrap());
-    c.args(["--exact", test, "--ignored", "--nocapture"]).env("SIZES", sizes).env("HELION_CACHE_DIR", dir);
-    c.env_remove("HELION_TUNE").env_remove("HELION_CACHE").envs(settings.iter().copied());
-    c.stdout(Stdio::piped()).stderr(Stdio::piped());
-    c
-}
-
-fn run(dir: &Path, sizes: &str, settings: &[(&str, &str)]) -> (String, String) {
-    texts(command("child", dir, sizes, settings).output().unwrap())
-}
-
-fn texts(out: Output) -> (String, String) {
-    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-    let (said, warned) = (text(&out.stdout), text(&out.stderr));
-    assert!(out.status.success(), "{said}\n{warned}");
-    (said, warned)
-}
-
-/// How many searches a process reported.
-fn tuned(warned: &str) -> usize {
-    warned.lines().filter(|l| l.contains("scaled: ") && l.contains("configs measured")).count()
-}
-
-#[test]
-fn the_first_launch_tunes_and_later_processes_use_it() {
-    let dir = Folder::new("tunes");
-    let (said, warned) = run(&dir.0, "3000 70000", &[]);
-    assert_eq!((tuned(&warned), dir.files().len()), (0, 0), "tuning is off: {warned}");
-    assert!(said.contains("3000: model inf"), "{said}");
-    let quick = [("HELION_TUNE", "quick")];
-    let (said, warned) = run(&dir.0, "3000 70000 3000", &quick);
-    assert_eq!(tuned(&warned), 2, "{warned}");
-    assert!(said.contains("3000: disk 0\n") && said.contains("70000: disk 0\n"), "{said}");
-    let (said, warned) = run(&dir.0, "3000 70000 71000", &quick);
-    assert_eq!(tuned(&warned), 1, "only the new size: {warned}");
-    assert!(said.contains("71000: disk 0\n"), "{said}");
-    let (said, _) = run(&dir.0, "3000 6000", &[]);
-    assert!(said.contains("3000: disk 0\n") && said.contains("6000: disk 1\n"), "{said}");
-}
-
-#[test]
-fn read_only_never_tunes_and_never_writes() {
-    let dir = Folder::new("reads");
-    let read = [("HELION_CACHE", "read"), ("HELION_TUNE", "quick")];
-    let (said, warned) = run(&dir.0, "3000", &read);
-    assert_eq!(tuned(&warned), 0, "{warned}");
-    assert!(said.contains("3000: model inf") && !dir.0.exists(), "{said}");
-    run(&dir.0, "3000", &[("HELION_TUNE", "quick")]);
-    let before = dir.files();
-    assert!(!before.is_empty());
-    let (said, warned) = run(&dir.0, "3000 5000", &[read[0], read[1], ("ASK", "yes")]);
-    assert_eq!(tuned(&warned), 0, "{warned}");
-    assert!(said.contains("3000: disk 0\n") && said.contains("5000: disk 0.7"), "{said}");
-    assert!(said.contains("`scaled` cannot be tuned: HELION_CACHE is `read`"), "{said}");
-    assert_eq!(dir.files(), before);
-}
-
-#[test]
-fn off_leaves_the_disk_alone() {
-    let dir = Folder::new("off");
-    let (said, warned) = run(&dir.0, "3000 3000", &[("HELION_CACHE", "off"), ("HELION_TUNE", "quick")]);
-    assert_eq!(tuned(&warned), 1, "{warned}");
-    assert!(said.contains("3000: disk 0\n") && !dir.0.exists(), "what this process found counts: {said}");
-}
-
-#[test]
-fn of_two_processes_one_tunes() {
-    let dir = Folder::new("both");
-    let start = || command("child", &dir.0, "3000", &[("HELION_TUNE", "quick")]).spawn().unwrap();
-    let both = [start(), start(), start()].map(|c| texts(c.wait_with_output().unwrap()));
-    assert_eq!(both.iter().map(|(_, warned)| tuned(warned)).sum::<usize>(), 1, "{both:?}");
-    assert!(both.iter().all(|(said, _)| said.contains("3000: disk 0\n")), "{both:?}");
-}
-
-#[test]
-fn settings_that_make_no_sense_are_said() {
-    let dir = Folder::new("settings");
-    let (_, warned) = run(&dir.0, "3000", &[("HELION_TUNE", "sometimes"), ("HELION_CACHE", "full")]);
-    assert!(warned.contains("HELION_TUNE: `sometimes` is none of off, quick, full"), "{warned}");
-    assert!(warned.contains("HELION_CACHE: `full` is none of read-write, read, off"), "{warned}");
-    assert_eq!(tuned(&warned), 0);
-}
-
-/// What remembering costs launches: in a process that has just begun, and in one that runs.
 #[test]
 #[ignore = "a measurement: run alone, optimised"]
-fn cache_hit_cost() {
-    let dir = Folder::new("cost");
-    run(&dir.0, "3000", &[("HELION_TUNE", "quick")]);
-    let mut cold: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for _ in 0..25 {
-        for settings in [&[("HELION_CACHE", "off")][..], &[("HELION_CACHE", "read")], &[]] {
-            let out = command("cold", &dir.0, "", settings).output().unwrap();
-            for line in String::from_utf8(out.stdout).unwrap().lines() {
-                if let Some((what, time)) = line.rsplit_once(' ')
-                    && let (true, Ok(time)) =
-                        (what.contains("identify") || what.contains("choose"), time.parse::<f64>())
-                {
-                    cold.entry(what.to_owned()).or_default().push(time / 1e3);
-                }
-            }
-        }
-    }
-    for (what, times) in &mut cold {
-        times.sort_by(f64::total_cmp);
-        println!("cold process, {what}: median {:.1} µs of {}", times[times.len() / 2], times.len());
-    }
-    helion::settings::set_cache_dir(dir.0.to_str().unwrap()).unwrap();
-    let x = |n: usize| Tensor::<f32, 1>::zeros([n]);
-    let few = [x(3000)];
-    let many: Vec<_> = (0..2000).map(|i| x(1500 + i)).collect();
-    let pinned = choices(|| scaled(&few[0])).unwrap().remove(0).config;
-    let time = |inputs: &[Tensor<f32, 1>]| {
-        let calls = 2000 / inputs.len();
-        let start = std::time::Instant::now();
-        (0..calls).for_each(|_| inputs.iter().for_each(|x| drop(scaled(x).unwrap())));
-        start.elapsed().as_secs_f64() / 2000.0 * 1e9
+fn candidates_per_second() {
+    quiet();
+    let say = |what: &str, tuned: &Tuned| {
+        let o = tuned.tunings[0].outcome.as_ref().unwrap();
+        let seconds = o.time.as_secs_f64();
+        let same = o.trials.iter().filter(|t| t.result.as_ref().is_err_and(|r| r.kind() == "same")).count();
+        println!(
+            "{what}: {} measured, {same} the same, {} tried in {seconds:.2} s: {:.0} measured per second ({:?})\n{tuned}",
+            o.measured(),
+            o.trials.len(),
+            o.measured() as f64 / seconds,
+            o.end,
+        );
     };
-    let mut warm = [const { Vec::new() }; 3];
-    for _ in 0..101 {
-        warm[0].push(helion::with_config(&pinned, || time(&few)));
-        warm[1].push(time(&few));
-        warm[2].push(time(&many));
-    }
-    for (what, times) in ["one size, pinned", "one size, tuned", "2000 sizes in turn"].iter().zip(&mut warm) {
-        times.sort_by(f64::total_cmp);
-        println!("warm process, {what}: median {:.0} ns a call", times[50]);
-    }
+    let tuner = || Tuner::full().seconds(5.0).configs(5000);
+    say("vector_add 1024", &add::tune(&vector(1024), &vector(1024), tuner()).unwrap());
+    say("softmax 64x1024", &softmax::tune(&matrix(64, 1024), tuner()).unwrap());
+    say("softmax 64x1024, in process", &softmax::tune(&matrix(64, 1024), tuner().isolate(false)).unwrap());
 }
