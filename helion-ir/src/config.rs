@@ -99,13 +99,17 @@ macro_rules! knobs {
     };
 }
 
-use Domain::{Choice, Integer, PowerOfTwo};
+use Domain::{Choice, Integer, PowerOfTwo, Switch};
 
 knobs! {
     Block "block" Tile Integer(1, 1 << 20), "Block size of a tile variable. Applies to every variable that is not a unit variable. Larger blocks reuse loaded data more and need more cache.";
     Order "order" Kernel Integer(0, 5039), "Which order the axes of the grid are walked in: the number of a permutation, in the order of their names as written; 0 is as written. The last axis varies fastest. Applies to kernels with two or more grid axes. Costs nothing; neighbours in the walk share what they both read in caches.";
     Grid "grid" Kernel Choice(&["flat", "swizzled", "persistent"]), "How tiles become program instances. `flat`: one for each tile, in row-major order. `swizzled`: the last two axes in groups of `group` rows, each group walked column by column, so that neighbours share operands of both axes; applies to kernels with two or more grid axes, costs some index arithmetic. `persistent`: as many instances as the device has cores, each looping over tiles with a stride; saves starting instances, gives up balancing among them.";
     Group "group" Kernel PowerOfTwo(2, 64), "Rows of a group of a swizzled grid. Applies where `grid` is `swizzled`. Larger groups reuse columns more and rows less.";
+    Keep "keep" Kernel Switch, "Whether expensive values that are used more than once are stored in passing by the first loop that computes them (`on`) or computed again (`off`). Applies to kernels with such values. Storing costs memory traffic in near caches, computing again costs arithmetic.";
+    Fuse "fuse" Kernel Switch, "Whether neighbouring loops over the same elements that do not need each other's results, such as those of a mean and a mean of squares, become one loop. Applies to kernels with such loops. Saves loads; needs registers for both.";
+    Chunk "chunk" Kernel Integer(0, 1 << 20), "Elements per chunk in which neighbouring loops over the same elements take turns, so that the later ones find the chunk in a near cache; 0: each loop runs whole. Applies where `fuse` is `off`. Costs an outer loop.";
+    Interchange "interchange" Kernel Switch, "Whether reductions across rows walk memory row by row with all their results at once in near memory (`on`) or finish one result after the other (`off`). Applies to kernels that reduce an axis which is not the last one.";
     Split "split" Kernel Integer(1, 64), "Into how many parts reductions are divided: each part is a program instance of its own, and a later stage combines them in order. Applies to kernels whose tile loop, or reduction along a whole axis, combines by an associative operation. Pays when there are fewer program instances than threads; costs a stage and memory for the parts. Default: 1.";
     MicroRows "micro_rows" Kernel Integer(1, 31), "Rows of the register tile of matrix products. Applies to kernels with `dot`. More rows reuse each loaded vector of the right operand; rows times vectors, the vectors of one row and one more must fit in the registers.";
     MicroVectors "micro_vectors" Kernel Integer(1, 8), "Vectors per row of the register tile of matrix products. Applies to kernels with `dot`. More vectors reuse each element of the left operand. Of rows and vectors one may be left out: it becomes what fits best.";

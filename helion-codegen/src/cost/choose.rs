@@ -50,7 +50,7 @@ pub fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], target: &Ta
 /// The loop IR of a config, as far as the model needs it.
 fn plan(kernel: &Verified, config: &Config, target: &Target) -> Option<loops::Function> {
     let mut f = schedule::schedule(kernel, config, target).ok()?;
-    passes::interchange::interchange_reductions(&mut f, target);
+    passes::shape_loops(&mut f, target);
     Some(f)
 }
 
@@ -58,7 +58,8 @@ fn plan(kernel: &Verified, config: &Config, target: &Target) -> Option<loops::Fu
 fn is_seen(knob: Knob) -> bool {
     match knob {
         Knob::Block | Knob::User => true,
-        Knob::Order | Knob::Grid | Knob::Group | Knob::Split => false,
+        Knob::Order | Knob::Grid | Knob::Group | Knob::Keep | Knob::Split => false,
+        Knob::Fuse | Knob::Chunk | Knob::Interchange => false,
         Knob::MicroRows | Knob::MicroVectors | Knob::Kc | Knob::Mc | Knob::Nc | Knob::Pack => false,
         Knob::Unroll | Knob::Stages | Knob::Stream | Knob::Threads | Knob::Share => false,
     }

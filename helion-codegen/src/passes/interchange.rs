@@ -14,20 +14,37 @@
 //! point is as before, so the results are the same. Only for targets that run one instance on one thread:
 //! where lanes are threads, the original order is right.
 
+use helion_ir::config::{Knob, Slot};
 use helion_ir::diag::Loc;
 use helion_ir::dtype::{DType, Literal};
 use helion_ir::loops::{Args, Axis, Buffer, BufferId, Function, Inst, Mem, Nest, Op, Stmt, Val, Value};
 use helion_ir::target::Target;
 use std::collections::HashSet;
 
-/// Turns around every nest that reduces across rows.
+/// Turns around every nest that reduces across rows, unless the config says to leave them.
 pub fn interchange_reductions(func: &mut Function, target: &Target) {
-    if target.warp > 1 {
+    let wanted = func.config.get(&Slot::kernel(Knob::Interchange)) != Some(0);
+    func.config = std::mem::take(&mut func.config).without(&[Knob::Interchange]);
+    if target.warp > 1 || !wanted {
         return;
     }
     let mut body = std::mem::take(&mut func.body);
     stmts(func, &mut body);
     func.body = body;
+}
+
+/// Whether a function has such a nest.
+pub fn applies(func: &Function) -> bool {
+    fn any(func: &Function, list: &[Stmt]) -> bool {
+        list.iter().any(|s| match s {
+            Stmt::Nest(n) => is_across(func, n),
+            Stmt::For { body, .. } => any(func, body),
+            Stmt::While { cond, body, .. } => any(func, cond) || any(func, body),
+            Stmt::If { then, other, .. } => any(func, then) || any(func, other),
+            Stmt::Inst(_) | Stmt::Contract(_) => false,
+        })
+    }
+    any(func, &func.body)
 }
 
 fn stmts(func: &mut Function, list: &mut Vec<Stmt>) {
@@ -58,10 +75,10 @@ fn stmts(func: &mut Function, list: &mut Vec<Stmt>) {
     *list = out;
 }
 
-/// Whether to turn a nest around; then the capacity of its state, as a header value.
-fn plan(func: &mut Function, n: &Nest) -> Option<Val> {
+/// Whether a nest reduces across rows: elements lie next to each other along its last parallel axis.
+pub fn is_across(func: &Function, n: &Nest) -> bool {
     if n.reduce != 1 || n.axes.len() < 2 {
-        return None;
+        return false;
     }
     let (p, r) = (&n.axes[n.axes.len() - 2], &n.axes[n.axes.len() - 1]);
     let (by_p, by_r) = (dependents(n, p.var), dependents(n, r.var));
@@ -69,13 +86,19 @@ fn plan(func: &mut Function, n: &Nest) -> Option<Val> {
     for inst in &n.body {
         let Some(last) = last_index(func, inst) else { continue };
         if by_r.contains(&last) {
-            return None;
+            return false;
         }
         along_p |= by_p.contains(&last);
     }
-    if !along_p {
+    along_p
+}
+
+/// Whether to turn a nest around; then the capacity of its state, as a header value.
+fn plan(func: &mut Function, n: &Nest) -> Option<Val> {
+    if !is_across(func, n) {
         return None;
     }
+    let p = &n.axes[n.axes.len() - 2];
     match p.bound {
         Some(b) => Some(header_const(func, b as i64)),
         None => func.header.iter().any(|i| i.result == Some(p.extent)).then_some(p.extent),
@@ -93,6 +116,17 @@ fn dependents(n: &Nest, axis: Val) -> HashSet<Val> {
     set
 }
 
+/// How many axes a memory has.
+pub(super) fn rank(func: &Function, mem: Mem) -> usize {
+    match mem {
+        Mem::Buffer(b) => func.buffers[b.index()].dims.len(),
+        Mem::Tensor(p) => match &func.params[p.index()].kind {
+            helion_ir::loops::ParamKind::Tensor { dims, .. } => dims.len(),
+            helion_ir::loops::ParamKind::Scalar { .. } => 0,
+        },
+    }
+}
+
 /// The index along the last axis of a load or store.
 fn last_index(func: &Function, inst: &Inst) -> Option<Val> {
     let (mem, first) = if let Op::Load { mem, .. } = &inst.op {
@@ -102,17 +136,11 @@ fn last_index(func: &Function, inst: &Inst) -> Option<Val> {
     } else {
         return None;
     };
-    let rank = match mem {
-        Mem::Buffer(b) => func.buffers[b.index()].dims.len(),
-        Mem::Tensor(p) => match &func.params[p.index()].kind {
-            helion_ir::loops::ParamKind::Tensor { dims, .. } => dims.len(),
-            helion_ir::loops::ParamKind::Scalar { .. } => 0,
-        },
-    };
+    let rank = rank(func, mem);
     (rank > 0).then(|| inst.args[first + rank - 1])
 }
 
-fn header_const(func: &mut Function, v: i64) -> Val {
+pub(super) fn header_const(func: &mut Function, v: i64) -> Val {
     let lit = Literal::from_i64(DType::I64, v);
     if let Some(Inst { result: Some(v), .. }) = func.header.iter().find(|i| i.op == Op::Const(lit)) {
         return *v;
@@ -122,7 +150,7 @@ fn header_const(func: &mut Function, v: i64) -> Val {
     result
 }
 
-fn fresh(func: &mut Function, dtype: DType) -> Val {
+pub(super) fn fresh(func: &mut Function, dtype: DType) -> Val {
     func.values.push(Value { dtype, name: None });
     Val(func.values.len() as u32 - 1)
 }

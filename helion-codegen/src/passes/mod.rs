@@ -1,17 +1,25 @@
 //! Rewrites of loop IR, in the order they run.
 //!
-//! In: loop IR as the schedule made it. Out: loop IR with the same meaning that backends can compile: loops in
-//! the order memory likes ([`interchange`]), functions such as `exp` as arithmetic ([`math`]).
+//! In: loop IR as the schedule made it. Out: loop IR with the same meaning that backends can compile: loops over
+//! the same elements together ([`share`]), in the order memory likes ([`interchange`]), functions such as `exp` as
+//! arithmetic ([`math`]). The function's config keeps only knobs that no pass has read.
 
 pub mod interchange;
 pub mod math;
+pub mod share;
 
 use helion_ir::loops::Function;
 use helion_ir::target::Target;
 
 /// Runs every pass.
 pub fn run(f: &mut Function, target: &Target) {
-    // Before functions become arithmetic: nests are still short.
-    interchange::interchange_reductions(f, target);
+    shape_loops(f, target);
     math::expand_math(f);
+}
+
+/// Runs the passes that decide about loops; what comes after them leaves loops as they are.
+pub fn shape_loops(f: &mut Function, target: &Target) {
+    // Before functions become arithmetic: nests are still short. Nests that share loops are turned around together.
+    share::share_loops(f);
+    interchange::interchange_reductions(f, target);
 }

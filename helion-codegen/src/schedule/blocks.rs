@@ -75,30 +75,70 @@ impl Roles {
         }
     }
 
-    /// Candidates for one variable, the default first.
-    fn candidates(&self, func: &Function, t: TileId, target: &Target) -> Vec<u64> {
+    /// The default for one variable, and the values worth trying.
+    fn candidates(&self, t: TileId, grid: bool, target: &Target) -> (u64, Vec<u64>) {
         let role = self.of[t.index()];
         let lanes = u64::from(target.vector_bytes / 4).max(4);
+        let (high, wide) = register_tile(target);
         let streaming = self.of.iter().any(|r| r.cols && r.summed);
         let vector = self.of.iter().any(|r| r.last_axis && !r.other_axis) || self.full;
+        let times = |unit: u64, by: &[u64]| by.iter().map(|k| unit * k).collect::<Vec<_>>();
         match role {
-            Role { batch: true, .. } => vec![1],
-            Role { cols: true, summed: true, .. } => vec![128, 64, 256, 512],
-            Role { rows: true, .. } if streaming => vec![64, 32, 128, 192],
-            Role { rows: true, .. } => vec![240, 480, 120, 48],
-            Role { cols: true, .. } => vec![16 * lanes, 32 * lanes, 64 * lanes, 4 * lanes],
-            Role { summed: true, .. } => vec![512, 256, 1024, 128],
+            Role { batch: true, .. } => (1, vec![1, 2, 4, 8]),
+            Role { cols: true, summed: true, .. } => (128, times(lanes, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32])),
+            // Rows that the columns stream past: few keep their state in the nearest cache.
+            Role { rows: true, .. } if streaming => (64, times(high, &[1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20])),
+            // Whole register tiles; few rows so that small products have work for all cores.
+            Role { rows: true, .. } => (240, times(high, &[1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 24, 30, 40])),
+            Role { cols: true, .. } => (16 * lanes, times(wide, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64])),
+            Role { summed: true, .. } => (512, vec![64, 96, 128, 192, 256, 384, 768, 1024, 1536, 2048, 4096]),
             // Columns: few enough for each thread to get some, enough for whole cache lines.
-            Role { last_axis: true, beside_full: true, .. } => vec![256, 64, 1024],
-            Role { last_axis: true, other_axis: false, .. } if func.tiles[t.index()].grid => {
-                vec![8192, 2048, 32768, 512]
+            Role { last_axis: true, beside_full: true, .. } => (256, times(lanes, &[1, 2, 4, 6, 8, 12, 24, 32, 64, 128])),
+            Role { last_axis: true, other_axis: false, .. } if grid => {
+                (8192, times(256, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 48, 64, 96, 128, 256, 512]))
             }
-            Role { last_axis: true, other_axis: false, .. } => vec![2048, 512, 8192],
-            Role { last_axis: true, other_axis: true, .. } => vec![16, 64, 4],
-            Role { other_axis: true, .. } if vector => vec![1, 4, 16],
-            _ => vec![256, 64, 1024],
+            Role { last_axis: true, other_axis: false, .. } => {
+                (2048, times(128, &[1, 2, 3, 4, 6, 8, 12, 24, 32, 48, 64, 128]))
+            }
+            Role { last_axis: true, other_axis: true, .. } => (16, vec![1, 2, 4, 8, 12, 24, 32, 48, 64, 96, 128, 256]),
+            Role { other_axis: true, .. } if vector => (1, vec![2, 3, 4, 6, 8, 12, 16, 24, 32, 64]),
+            _ => (256, vec![1, 4, 16, 32, 64, 96, 128, 192, 384, 512, 768, 1024, 2048, 4096]),
         }
     }
+
+    /// Candidates for one variable, the default first, then the rest in order. Where the length of the axis is known,
+    /// nothing is longer, and the whole axis is among them.
+    fn values(&self, func: &Function, t: TileId, target: &Target) -> Vec<u64> {
+        let (default, mut rest) = self.candidates(t, func.tiles[t.index()].grid, target);
+        if let Some(n) = length(func, t).filter(|n| *n < rest.iter().copied().max().unwrap_or(0)) {
+            rest.retain(|v| *v < n);
+            rest.extend((n > 0 && n != default).then_some(n));
+        }
+        rest.sort_unstable();
+        rest.dedup();
+        rest.retain(|v| *v != default);
+        rest.insert(0, default);
+        rest
+    }
+}
+
+/// Rows and columns of the register tile of products in `f32`: as many rows as leave registers for a row of the right
+/// operand, columns of two vectors.
+pub fn register_tile(target: &Target) -> (u64, u64) {
+    let rows = if target.vector_registers >= 32 { 12 } else { 6 };
+    (rows, u64::from(target.vector_bytes / 4).max(4) * 2)
+}
+
+/// How many indices a tile variable has, when that is known before any launch.
+fn length(func: &Function, t: TileId) -> Option<u64> {
+    let origins = super::uses::origins(func);
+    let var = &func.tiles[t.index()];
+    let known = |v: helion_ir::tile::ValueId| match origins[v.index()].map(|i| &i.op) {
+        Some(Op::Const(c)) => Some(c.to_i64()),
+        Some(Op::Extent(Dim::Const(n))) => i64::try_from(*n).ok(),
+        _ => None,
+    };
+    u64::try_from(known(var.end)?.checked_sub(known(var.begin)?)?).ok()
 }
 
 /// Whether a slot of `block` names a tile variable with a block size.
@@ -122,7 +162,7 @@ pub fn choose(func: &Function, config: &Config, target: &Target) -> Vec<u64> {
             return 1;
         }
         let pinned = config.get(&Slot::of(Knob::Block, &var.name));
-        pinned.unwrap_or_else(|| roles.candidates(func, TileId(k as u32), target)[0])
+        pinned.unwrap_or_else(|| roles.candidates(TileId(k as u32), var.grid, target).0)
     };
     func.tiles.iter().enumerate().map(block).collect()
 }
@@ -132,7 +172,7 @@ pub fn config_space(func: &Function, target: &Target) -> ConfigSpace {
     let roles = Roles::of(func);
     let mut space = ConfigSpace::default();
     for (k, var) in func.tiles.iter().enumerate().filter(|(_, v)| !v.unit) {
-        let values = roles.candidates(func, TileId(k as u32), target);
+        let values = roles.values(func, TileId(k as u32), target);
         space.add(Slot::of(Knob::Block, &var.name), values);
     }
     space

@@ -59,6 +59,10 @@ pub struct Lower<'a> {
     pub reads: Vec<BTreeSet<Mem>>,
     /// For lazy values: how much work one element is, in cheap operations.
     pub cost: Vec<u32>,
+    /// Whether expensive values with several uses are kept.
+    pub may_keep: bool,
+    /// Whether there were any.
+    pub could_keep: bool,
     /// Lazy values worth keeping: stored by the first nest that computes all of them.
     pub keep: HashSet<ValueId>,
     /// Scalars of the tile variables in scope.
@@ -124,6 +128,8 @@ impl<'a> Lower<'a> {
             defs: vec![None; n],
             reads: vec![BTreeSet::new(); n],
             cost: vec![0; n],
+            may_keep: true,
+            could_keep: false,
             keep: HashSet::new(),
             tiles: vec![None; src.tiles.len()],
             body: Vec::new(),
@@ -142,8 +148,8 @@ impl<'a> Lower<'a> {
         }
     }
 
-    /// Schedules the whole function.
-    pub fn run(mut self) -> Res<loops::Function> {
+    /// Schedules the whole function. Also says whether there are values that can be kept or computed again.
+    pub fn run(mut self) -> Res<(loops::Function, bool)> {
         let src = self.src;
         for inst in &src.header {
             self.scalar_inst(&mut Scope::kernel(), inst)?;
@@ -152,7 +158,7 @@ impl<'a> Lower<'a> {
         self.grid(|this| this.region(&src.body))?;
         self.out.body = std::mem::take(&mut self.body);
         super::cleanup::remove_dead(&mut self.out);
-        Ok(self.out)
+        Ok((self.out, self.could_keep))
     }
 
     /// `ceil((hi - lo) / step)`; not positive when there is nothing.

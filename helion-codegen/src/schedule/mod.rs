@@ -26,23 +26,29 @@ mod scope;
 mod space;
 mod uses;
 
-use helion_ir::config::{Config, ConfigSpace};
+use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
 use helion_ir::diag::{Diagnostic, Loc};
 use helion_ir::loops;
 use helion_ir::target::Target;
-use helion_ir::tile::Verified;
+use helion_ir::tile::{Function, Verified};
 
 /// Schedules a kernel.
 ///
 /// # Errors
 /// A config that does not fit the kernel, or a construct that has no schedule (with what to write instead).
 pub fn schedule(kernel: &Verified, config: &Config, target: &Target) -> Result<loops::Function, Diagnostic> {
-    let func = kernel.function();
-    space::check_config(func, config).map_err(|e| Diagnostic::new(Loc::UNKNOWN, e))?;
+    space::check_config(kernel.function(), config).map_err(|e| Diagnostic::new(Loc::UNKNOWN, e))?;
+    plan(kernel.function(), config, target).map(|(f, _)| f)
+}
+
+/// Schedules a kernel. Also says whether there are values that can be kept or computed again.
+fn plan(func: &Function, config: &Config, target: &Target) -> Result<(loops::Function, bool), Diagnostic> {
     let blocks = blocks::choose(func, config, target);
     // What the schedule has read is in the code from here on: equal loop IR means equal machine code.
     let rest = config.clone().without(space::KNOBS);
-    lower::Lower::new(func, rest, blocks, grid::Walk::of(config, target)).run()
+    let mut lower = lower::Lower::new(func, rest, blocks, grid::Walk::of(config, target));
+    lower.may_keep = config.get(&Slot::kernel(Knob::Keep)) != Some(0);
+    lower.run()
 }
 
 /// Whether a config fits a kernel: known slots, values in range.

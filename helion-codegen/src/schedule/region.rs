@@ -83,7 +83,10 @@ impl<'a> Lower<'a> {
         self.cost[v.index()] = cost;
         self.defs[v.index()] = Some(Def::Lazy(inst));
         if self.uses.count[v.index()] > 1 && cost >= KEEP {
-            self.keep.insert(v);
+            self.could_keep = true;
+            if self.may_keep {
+                self.keep.insert(v);
+            }
         }
         Ok(())
     }
