@@ -1,6 +1,6 @@
 //! Runs every example's check on awkward sizes: nothing, one, primes, one more than a power of two, long and
 //! thin; with operands that are transposed, windows of larger tensors or stepped backwards; and with NaN and
-//! infinities where the example promises something about them.
+//! infinities where the example promises something about them. Then on one size under random configs.
 #![allow(dead_code)] // the examples' own `main`
 #![allow(clippy::duplicate_mod, reason = "each example brings its support")]
 
@@ -39,6 +39,9 @@ mod vector_add;
 #[path = "../examples/welford.rs"]
 mod welford;
 
+#[path = "support/configs.rs"]
+mod configs;
+
 /// One test for one example. `special` says whether NaN and infinities are among its inputs.
 macro_rules! check {
     ($example:ident, special: $special:literal, $sizes:expr, |$data:ident, $size:pat_param| $call:expr) => {
@@ -56,9 +59,17 @@ macro_rules! check {
                     }
                 }
             }
+            let (data, size) = ($example::support::Data::variants()[0].1.clone(), $sizes[$sizes.len() - 1]);
+            configs::under_random_configs(stringify!($example), CONFIGS, || {
+                let ($data, $size) = (&mut data.clone(), size);
+                $call
+            });
         }
     };
 }
+
+/// How many random configs of its whole space each example runs under.
+const CONFIGS: u64 = 50;
 
 const VECTORS: [usize; 8] = [0, 1, 2, 17, 31, 65, 1009, 4099];
 const MATRICES: [[usize; 2]; 10] =

@@ -279,3 +279,49 @@ fn reductions_of_columns_are_turned_around() {
         }
     }
 }
+
+#[test]
+fn slots_exist_where_they_change_something() {
+    use helion_codegen::schedule::{check_config, config_space, legal};
+    let keys = |k: &Verified| -> Vec<String> { config_space(k, &target()).slots.iter().map(|s| s.0.to_string()).collect() };
+    let (softmax, matmul) = (softmax(), matmul());
+    assert_eq!(keys(&softmax), ["block.tm", "grid", "keep"]);
+    assert_eq!(keys(&matmul), ["block.tm", "block.tn", "block.tk", "order", "grid", "group"]);
+    for k in [&softmax, &matmul] {
+        let default = config_space(k, &target()).default_config();
+        assert_eq!(legal(k, &default, &target()), Ok(()), "{default}");
+        let pinned = schedule(k, &default, &target()).expect("scheduled");
+        assert_eq!(pinned, schedule(k, &Config::new(), &target()).expect("scheduled"), "the default is what it says");
+    }
+    let refused = |k: &Verified, config: &str| {
+        let config: Config = config.parse().expect("a config");
+        legal(k, &config, &target()).expect_err("refused")
+    };
+    assert_eq!(check_config(&matmul, &"order=1 grid=swizzled group=4".parse().expect("a config")), Ok(()));
+    assert_eq!(refused(&matmul, "group=4"), "`group=4` has no effect without `grid=swizzled`");
+    assert_eq!(refused(&matmul, "chunk=4"), "`chunk=4` has no effect without `fuse=off`");
+    assert_eq!(refused(&softmax, "order=1"), "`order=1`: the grid of `softmax` has tm, so its orders are 0 to 0");
+    assert_eq!(
+        refused(&softmax, "grid=swizzled"),
+        "`grid=swizzled` needs two grid axes; the grid of `softmax` has tm"
+    );
+    assert_eq!(refused(&softmax, "block.tn=4"), "kernel `softmax` has no tile variable `tn`; it has tm");
+    assert_eq!(refused(&softmax, "keep.tm=on"), "`keep.tm`: there is one `keep` for the whole kernel, so write `keep=…`");
+    assert!(refused(&matmul, "block.tm=8192 block.tn=8192").contains("caches have"));
+}
+
+#[test]
+fn walks_of_the_grid_visit_every_tile() {
+    let kernel = matmul();
+    let (m, n, k) = (37, 23, 9);
+    let value = |seed: u64| move |i: u64| ((i * seed) % 13) as f64 - 6.0;
+    let params = vec![tensor(&[m, k], value(5)), tensor(&[k, n], value(7)), tensor(&[n], value(3)), tensor(&[m, n], |_| -1.0)];
+    let args = Args { params, symbols: vec![m, n, k] };
+    let blocks = "block.tm=4 block.tn=4 block.tk=8";
+    let (_, want) = run(&kernel, blocks, &args);
+    for walk in ["order=1", "grid=persistent", "order=1 grid=persistent", "grid=swizzled", "order=1 grid=swizzled group=4"] {
+        let (func, got) = run(&kernel, &format!("{blocks} {walk}"), &args);
+        assert_eq!(want.params, got.params, "{walk}");
+        assert!(func.config.is_empty(), "the schedule has read everything: {}", func.config);
+    }
+}

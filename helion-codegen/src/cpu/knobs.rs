@@ -269,7 +269,8 @@ pub fn settle(f: &mut Function, target: &Target) {
         Knob::Unroll => features.nests && knobs.unroll.is_some(),
         Knob::Stages => features.ahead && v != STAGES,
         Knob::Stream => features.streams && knobs.stream != Stream::Auto,
-        Knob::Block | Knob::Order | Knob::Grid | Knob::Group | Knob::User => true,
+        Knob::Block | Knob::Order | Knob::Grid | Knob::Group | Knob::Keep => true,
+        Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::User => true,
     };
     let mut config = f.config.clone();
     config.retain(keep);

@@ -24,6 +24,8 @@ use std::collections::{HashMap, HashSet};
 
 /// Most nests of a group: more need more registers than there are.
 const MOST: usize = 4;
+/// Index arithmetic is compared so many operations deep.
+const DEPTH: u32 = 6;
 
 /// Fuses and chunks as the config says.
 pub fn share_loops(func: &mut Function) {
@@ -108,8 +110,8 @@ enum Form {
     Other(Val),
 }
 
-/// The form of a value in a nest.
-fn form(n: &Nest, v: Val) -> Form {
+/// The form of a value in a nest; beyond `depth` operations it is its own.
+fn form(n: &Nest, v: Val, depth: u32) -> Form {
     if let Some(k) = n.axes.iter().position(|a| a.var == v) {
         return Form::Axis(k);
     }
@@ -118,7 +120,9 @@ fn form(n: &Nest, v: Val) -> Form {
     }
     match n.body.iter().chain(&n.finals).find(|i| i.result == Some(v)) {
         None => Form::Outer(v),
-        Some(i) if is_pure(i) => Form::Made(i.op.clone(), i.args.iter().map(|a| form(n, *a)).collect()),
+        Some(i) if is_pure(i) && depth > 0 => {
+            Form::Made(i.op.clone(), i.args.iter().map(|a| form(n, *a, depth - 1)).collect())
+        }
         Some(_) => Form::Other(v),
     }
 }
@@ -145,7 +149,7 @@ fn accesses(func: &Function, n: &Nest, insts: &[Inst]) -> Vec<Access> {
         };
         let rank = interchange::rank(func, mem);
         let first = usize::from(write);
-        Some(Access { mem, index: i.args[first..first + rank].iter().map(|v| form(n, *v)).collect(), write, masked })
+        Some(Access { mem, index: i.args[first..first + rank].iter().map(|v| form(n, *v, DEPTH)).collect(), write, masked })
     };
     insts.iter().filter_map(of).collect()
 }
@@ -174,8 +178,23 @@ fn joins(func: &Function, group: &[Nest], n: &Nest) -> bool {
         && fits(n)
         && n.axes.len() == first.axes.len()
         && n.axes.iter().zip(&first.axes).all(same)
-        && interchange::is_across(func, n) == interchange::is_across(func, first)
+        && kind(func, n) == kind(func, first)
         && group.iter().all(|m| are_apart(func, m, n))
+}
+
+/// What decides how a backend runs a nest; loops of one kind gain by company, those of different kinds lose: whether
+/// it reduces across rows, whether its steps depend on their order, whether it goes where data says.
+fn kind(func: &Function, n: &Nest) -> [bool; 3] {
+    fn is_regular(f: &Form) -> bool {
+        match f {
+            Form::Axis(_) | Form::Outer(_) => true,
+            Form::Made(_, parts) => parts.iter().all(is_regular),
+            Form::Other(_) => false,
+        }
+    }
+    let ordered = n.carries.iter().any(|c| c.op.is_none());
+    let regular = accesses(func, n, &n.body).iter().all(|a| a.index.iter().all(is_regular));
+    [interchange::is_across(func, n), ordered, regular]
 }
 
 /// Whether the points of two nests with the same axes can be taken in turn.
