@@ -283,7 +283,8 @@ fn reductions_of_columns_are_turned_around() {
 #[test]
 fn slots_exist_where_they_change_something() {
     use helion_codegen::schedule::{check_config, config_space, legal};
-    let keys = |k: &Verified| -> Vec<String> { config_space(k, &target()).slots.iter().map(|s| s.0.to_string()).collect() };
+    let keys =
+        |k: &Verified| -> Vec<String> { config_space(k, &target()).slots.iter().map(|s| s.0.to_string()).collect() };
     let (softmax, matmul) = (softmax(), matmul());
     assert_eq!(keys(&softmax), ["block.tm", "grid", "keep"]);
     assert_eq!(keys(&matmul), ["block.tm", "block.tn", "block.tk", "order", "grid", "group"]);
@@ -301,12 +302,12 @@ fn slots_exist_where_they_change_something() {
     assert_eq!(refused(&matmul, "group=4"), "`group=4` has no effect without `grid=swizzled`");
     assert_eq!(refused(&matmul, "chunk=4"), "`chunk=4` has no effect without `fuse=off`");
     assert_eq!(refused(&softmax, "order=1"), "`order=1`: the grid of `softmax` has tm, so its orders are 0 to 0");
-    assert_eq!(
-        refused(&softmax, "grid=swizzled"),
-        "`grid=swizzled` needs two grid axes; the grid of `softmax` has tm"
-    );
+    assert_eq!(refused(&softmax, "grid=swizzled"), "`grid=swizzled` needs two grid axes; the grid of `softmax` has tm");
     assert_eq!(refused(&softmax, "block.tn=4"), "kernel `softmax` has no tile variable `tn`; it has tm");
-    assert_eq!(refused(&softmax, "keep.tm=on"), "`keep.tm`: there is one `keep` for the whole kernel, so write `keep=…`");
+    assert_eq!(
+        refused(&softmax, "keep.tm=on"),
+        "`keep.tm`: there is one `keep` for the whole kernel, so write `keep=…`"
+    );
     assert!(refused(&matmul, "block.tm=8192 block.tn=8192").contains("caches have"));
 }
 
@@ -315,11 +316,14 @@ fn walks_of_the_grid_visit_every_tile() {
     let kernel = matmul();
     let (m, n, k) = (37, 23, 9);
     let value = |seed: u64| move |i: u64| ((i * seed) % 13) as f64 - 6.0;
-    let params = vec![tensor(&[m, k], value(5)), tensor(&[k, n], value(7)), tensor(&[n], value(3)), tensor(&[m, n], |_| -1.0)];
+    let params =
+        vec![tensor(&[m, k], value(5)), tensor(&[k, n], value(7)), tensor(&[n], value(3)), tensor(&[m, n], |_| -1.0)];
     let args = Args { params, symbols: vec![m, n, k] };
     let blocks = "block.tm=4 block.tn=4 block.tk=8";
     let (_, want) = run(&kernel, blocks, &args);
-    for walk in ["order=1", "grid=persistent", "order=1 grid=persistent", "grid=swizzled", "order=1 grid=swizzled group=4"] {
+    for walk in
+        ["order=1", "grid=persistent", "order=1 grid=persistent", "grid=swizzled", "order=1 grid=swizzled group=4"]
+    {
         let (func, got) = run(&kernel, &format!("{blocks} {walk}"), &args);
         assert_eq!(want.params, got.params, "{walk}");
         assert!(func.config.is_empty(), "the schedule has read everything: {}", func.config);

@@ -149,7 +149,12 @@ fn accesses(func: &Function, n: &Nest, insts: &[Inst]) -> Vec<Access> {
         };
         let rank = interchange::rank(func, mem);
         let first = usize::from(write);
-        Some(Access { mem, index: i.args[first..first + rank].iter().map(|v| form(n, *v, DEPTH)).collect(), write, masked })
+        Some(Access {
+            mem,
+            index: i.args[first..first + rank].iter().map(|v| form(n, *v, DEPTH)).collect(),
+            write,
+            masked,
+        })
     };
     insts.iter().filter_map(of).collect()
 }

@@ -93,7 +93,9 @@ impl Roles {
             Role { cols: true, .. } => (16 * lanes, times(wide, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64])),
             Role { summed: true, .. } => (512, vec![64, 96, 128, 192, 256, 384, 768, 1024, 1536, 2048, 4096]),
             // Columns: few enough for each thread to get some, enough for whole cache lines.
-            Role { last_axis: true, beside_full: true, .. } => (256, times(lanes, &[1, 2, 4, 6, 8, 12, 24, 32, 64, 128])),
+            Role { last_axis: true, beside_full: true, .. } => {
+                (256, times(lanes, &[1, 2, 4, 6, 8, 12, 24, 32, 64, 128]))
+            }
             Role { last_axis: true, other_axis: false, .. } if grid => {
                 (8192, times(256, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 48, 64, 96, 128, 256, 512]))
             }

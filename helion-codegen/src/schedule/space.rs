@@ -147,7 +147,11 @@ fn resident_bytes(func: &Function, blocks: &[u64]) -> u64 {
 /// Whether results of an operation are always in memory.
 fn stays(op: &Op) -> bool {
     let control = matches!(op, Op::For { .. } | Op::While | Op::If);
-    control || matches!(op, Op::Dot { .. } | Op::Reduce { .. } | Op::ReduceWith { .. } | Op::Scan { .. } | Op::ScanWith { .. })
+    control
+        || matches!(
+            op,
+            Op::Dot { .. } | Op::Reduce { .. } | Op::ReduceWith { .. } | Op::Scan { .. } | Op::ScanWith { .. }
+        )
 }
 
 /// The length of an axis as far as blocks decide it.
