@@ -35,7 +35,7 @@ pub trait Bench {
     }
 
     /// Compiles each config, runs it, and compares what it writes with the reference. One answer for each, in
-    /// order.
+    /// order. A config that is asked for again gets a copy of its own: the null arm of a final is one.
     fn prepare(&mut self, configs: &[Config]) -> Vec<Result<Id, Rejection>>;
 
     /// Takes one sample of each, in this order: the seconds of one launch. One answer for each, in order.

@@ -179,6 +179,10 @@ impl<'a> Surrogate<'a> {
     fn likenesses(&self, x: &[f64]) -> Vec<f64> {
         self.points.iter().map(|p| self.shape.likeness(&p.x, x)).collect()
     }
+    /// How alike two points are, by what was learnt.
+    pub(crate) fn likeness(&self, a: &[f64], b: &[f64]) -> f64 {
+        self.shape.likeness(a, b)
+    }
     /// The value expected at a point.
     pub(crate) fn mean(&self, x: &[f64]) -> f64 {
         self.mean + self.likenesses(x).iter().zip(&self.weights).map(|(k, w)| k * w).sum::<f64>()

@@ -235,7 +235,8 @@ fn a_budget_of_time_is_kept_also_when_launches_are_long() {
             outcome.timing.samples
         );
         assert!(spent < 5.0, "{spent} s with launches of {seconds} s");
-        assert!(outcome.gain() > 1.05, "{seconds}: {}", outcome.gain());
+        assert!(outcome.gain() > 1.05 || seconds > 20e-3, "{seconds}: {}", outcome.gain());
+        assert!(outcome.timing.samples >= 5 && outcome.measured() > 4, "{seconds}");
     }
 }
 

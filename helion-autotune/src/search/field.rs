@@ -62,6 +62,8 @@ pub(super) struct Field<'a> {
     pub(super) trials: Vec<Trial>,
     scores: Vec<Score>,
     seen: HashSet<Config>,
+    /// How many of `seen` are in the space.
+    inside: u64,
     start: Duration,
     told: Duration,
     cost: Cost,
@@ -74,13 +76,15 @@ pub(super) struct Field<'a> {
 impl<'a> Field<'a> {
     pub(super) fn new(task: &'a Task<'a>, bench: &'a mut dyn Bench, observer: &'a mut dyn Observer) -> Field<'a> {
         let failed = task.prior.iter().filter(|t| t.result.is_err()).map(|t| t.config.clone());
+        let seen: HashSet<Config> = failed.collect();
         Field {
+            inside: seen.iter().filter(|c| task.space.contains(c)).count() as u64,
+            seen,
             task,
             default: task.default.clone(),
             runners: Vec::new(),
             trials: Vec::new(),
             scores: Vec::new(),
-            seen: failed.collect(),
             start: task.clock.now(),
             told: Duration::ZERO,
             cost: Cost { prepare: 0.0, sample: 0.0 },
@@ -154,7 +158,17 @@ impl<'a> Field<'a> {
 
     /// Whether every config of the space was tried.
     pub(super) fn is_exhausted(&self) -> bool {
-        self.seen.iter().filter(|c| self.task.space.contains(c)).count() as u64 >= self.task.space.len()
+        self.inside >= self.task.space.len()
+    }
+    /// Marks a config as tried; `false` when it was already.
+    fn mark(&mut self, config: &Config) -> bool {
+        let new = self.seen.insert(config.clone());
+        self.inside += u64::from(new && self.task.space.contains(config));
+        new
+    }
+    fn unmark(&mut self, config: &Config) {
+        let old = self.seen.remove(config);
+        self.inside -= u64::from(old && self.task.space.contains(config));
     }
 
     /// What a strategy may know.
@@ -184,7 +198,7 @@ impl<'a> Field<'a> {
 
     /// Checks and prepares the default, whatever is known about it from before.
     pub(super) fn admit_default(&mut self, config: Config) -> bool {
-        self.seen.remove(&config);
+        self.unmark(&config);
         self.admit(vec![Proposal { config, origin: "default" }]) == 1
     }
 
@@ -193,7 +207,7 @@ impl<'a> Field<'a> {
         let before = self.runners.len();
         let mut legal = Vec::new();
         for p in proposals {
-            if !self.seen.insert(p.config.clone()) {
+            if !self.mark(&p.config) {
                 continue;
             }
             match self.bench.legal(&p.config) {
@@ -216,7 +230,7 @@ impl<'a> Field<'a> {
         }
         // What was not reached may be proposed again.
         for p in rest {
-            self.seen.remove(&p.config);
+            self.unmark(&p.config);
         }
         self.runners.len() - before
     }

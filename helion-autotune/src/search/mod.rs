@@ -98,5 +98,5 @@ fn batch(field: &Field<'_>) -> usize {
     let left = field.task.budget.configs.saturating_sub(field.measured()).max(1);
     let each = field.prepare_cost() + 2.0 * field.sample_cost();
     let fits = (0.1 * field.task.budget.time.as_secs_f64() / each.max(1e-9)) as usize;
-    fits.clamp(2, 6).min(left)
+    fits.clamp(3, 4).min(left)
 }

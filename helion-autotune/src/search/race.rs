@@ -13,8 +13,10 @@ use crate::stats::median;
 const ELITE: usize = 4;
 /// Rounds of a heat when samples are cheap.
 const ROUNDS: usize = 12;
-/// Rounds of a heat when samples are dear.
+/// Rounds of a heat when samples cost as much as preparing.
 const FEW: usize = 3;
+/// Rounds of a heat when samples are dear.
+const LEAST: usize = 2;
 /// After so many rounds the slower half of those who still run is out.
 const HALVE: [usize; 2] = [4, 8];
 /// A newcomer that is faster than the best by this factor or more is measured again before that is believed.
@@ -47,6 +49,9 @@ fn is_dear(field: &Field<'_>) -> bool {
 
 /// As many rounds as the time allows for all the configs that may still come.
 fn rounds(field: &Field<'_>, newcomers: usize) -> usize {
+    if is_dear(field) {
+        return LEAST;
+    }
     let to_come = field.task.budget.configs.saturating_sub(field.measured()).max(newcomers).max(1);
     let each = field.left() / to_come as f64 - field.prepare_cost();
     // Losers get a third of the rounds; sampling longer than preparing buys less than the next config.
@@ -84,11 +89,14 @@ fn now(field: &Field<'_>, id: Id) -> f64 {
 /// Takes out of `running` who is slower than the best for sure, and at times the slower half.
 fn drop_slower(field: &Field<'_>, running: &mut Vec<Id>, anchors: &[Id], n: usize) {
     let best = running.iter().chain(anchors).map(|id| now(field, *id)).fold(f64::INFINITY, f64::min);
-    // The deviation of a difference of two medians of n samples, three times.
-    let sure = 3.0 * 1.25 * field.spread() * (2.0 / n as f64).sqrt();
-    let least = if n >= FEW { 0.02 } else { 0.12 };
-    // One sample of microseconds may have met a burst; one far off is enough all the same.
-    let margin = if n >= FEW || is_dear(field) { sure.max(least) } else { 1.0 };
+    // The deviation of a difference of two medians of n samples.
+    let error = 1.25 * field.spread() * (2.0 / n as f64).sqrt();
+    let margin = match (is_dear(field), n >= FEW) {
+        (true, _) => (2.0 * error).max(0.04),
+        (false, true) => (3.0 * error).max(0.02),
+        // One sample of microseconds may have met a burst; one far off is enough all the same.
+        (false, false) => 1.0,
+    };
     running.retain(|id| now(field, *id) <= best + margin);
     if HALVE.contains(&n) && running.len() > 1 {
         running.sort_by(|a, b| now(field, *a).total_cmp(&now(field, *b)));

@@ -57,7 +57,7 @@ impl Guided {
 
     /// The first configs: from before, by the model, by chance.
     fn seed(&mut self, view: &View<'_>) -> Vec<Proposal> {
-        let most = (view.budget.configs / 4).clamp(4, 20);
+        let most = (view.budget.configs / 5).clamp(4, 20);
         let mut out: Vec<Proposal> = from_prior(view);
         let drawn = self.draw(view);
         let scored: Option<Vec<f64>> = drawn.iter().map(|c| self.predict(view, c)).collect();
@@ -65,8 +65,8 @@ impl Guided {
             let mut by_score: Vec<usize> = (0..drawn.len()).collect();
             by_score.sort_by(|a, b| scores[*a].total_cmp(&scores[*b]));
             let ranked: Vec<&Config> = by_score.into_iter().map(|i| &drawn[i]).collect();
-            // Two thirds by the model: its first choice, and others that are not all the same idea.
-            for config in diverse(view.space, &ranked, most * 2 / 3) {
+            // Half by the model: its first choice, and others that are not all the same idea.
+            for config in diverse(view.space, &ranked, most / 2) {
                 out.push(Proposal { config, origin: "model" });
             }
         }
@@ -145,7 +145,7 @@ impl Guided {
         let mut shape = self.shape.take().unwrap_or_else(|| Shape::new(axes(view.space)));
         shape.learn(&residual);
         let picked = match Surrogate::fit(&shape, &residual) {
-            Some(surrogate) => self.choose(view, &pool, &surrogate, &shape, &model, best, n),
+            Some(surrogate) => self.choose(view, &pool, &surrogate, &model, n),
             None => pool.into_iter().take(n).map(|(config, origin)| (Proposal { config, origin }, 1.0)).collect(),
         };
         self.shape = Some(shape);
@@ -178,18 +178,15 @@ impl Guided {
             .collect()
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one decision")]
+    /// Picks twice as many as asked for; each with the improvement expected of it.
     fn choose(
         &mut self,
         view: &View<'_>,
         pool: &[(Config, &'static str)],
         surrogate: &Surrogate<'_>,
-        shape: &Shape,
         model: &Model,
-        best: f64,
         n: usize,
     ) -> Vec<(Proposal, f64)> {
-        let _ = best;
         struct Candidate {
             at: usize,
             x: Vec<f64>,
@@ -209,20 +206,24 @@ impl Guided {
         candidates.extend(far.into_iter().step_by(step));
         let hopes = Hopes::of(view);
         for c in &mut candidates {
-            c.gain = improvement(0.0, c.mean, surrogate.deviation(&c.x)) * hopes.of_config(&pool[c.at].0);
+            let hope = hopes.of_config(&pool[c.at].0);
+            c.gain = improvement(0.0, c.mean, surrogate.deviation(&c.x)) * hope;
+            c.mean -= 0.1 * hope.ln();
         }
         let mut picked: Vec<(Proposal, f64)> = Vec::new();
         while picked.len() < 2 * n {
-            let Some(i) = (0..candidates.len()).max_by(|a, b| candidates[*a].gain.total_cmp(&candidates[*b].gain))
-            else {
-                break;
-            };
+            // In turn what may be much faster and what is likely a little faster: the first finds new places, the
+            // second goes down to the bottom of known ones.
+            let bold = picked.len() % 2 == 0;
+            let worth = |c: &Candidate| if bold { c.gain } else { -c.mean };
+            let better = |a: &usize, b: &usize| worth(&candidates[*a]).total_cmp(&worth(&candidates[*b]));
+            let Some(i) = (0..candidates.len()).max_by(better) else { break };
             let c = candidates.swap_remove(i);
             let (config, origin) = pool[c.at].clone();
             picked.push((Proposal { config, origin }, c.gain));
             // What is like this one will be known once it is measured.
             for other in &mut candidates {
-                other.gain *= 1.0 - shape.likeness(&c.x, &other.x).powi(2);
+                other.gain *= 1.0 - surrogate.likeness(&c.x, &other.x).powi(2);
             }
         }
         picked
