@@ -1,20 +1,24 @@
 //! From a verified kernel to machine code: every step, in order.
 //!
-//! In: a verified tile function, a config, the target, how to compile. Out: a compiled kernel, and how
-//! long each step took. An observer sees what each step made, also when a later one fails.
+//! In: a verified tile function, a config, the target, how to compile. Out: a compiled kernel (several in a row when
+//! its reductions are split), and how long each step took. An observer sees what each step made, also when a later
+//! one fails.
 
 use crate::cpu::{self, CompiledKernel, CpuOptions};
+use crate::split::{self, Split, Workspace};
 use crate::{passes, schedule};
-use helion_ir::config::Config;
+use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
 use helion_ir::diag::{self, Diagnostic};
 use helion_ir::loops;
 use helion_ir::target::Target;
-use helion_ir::tile::Verified;
+use helion_ir::tile::{Dim, Verified};
 use std::time::{Duration, Instant};
 
 /// What a step made.
 #[derive(Clone, Copy, Debug)]
 pub enum Made<'a> {
+    /// One stage of a kernel whose reductions are split; what follows is made of it.
+    Stage(&'a Verified),
     /// Loop IR as the schedule made it.
     Scheduled(&'a loops::Function),
     /// Loop IR after all passes: what the backend gets.
@@ -27,9 +31,72 @@ pub enum Made<'a> {
 #[derive(Debug)]
 pub struct Compiled {
     /// The code.
-    pub kernel: CompiledKernel,
+    pub kernels: Sequence,
     /// How long each step took, in order.
     pub phases: Vec<Phase>,
+}
+
+/// The kernels of one launch, to be run one after another. Mostly one; several when reductions are split.
+#[derive(Debug)]
+pub struct Sequence {
+    /// Kernels that fill workspaces, in order.
+    pub before: Vec<CompiledKernel>,
+    /// The last kernel.
+    pub last: CompiledKernel,
+    /// What they hand on; see [`Sequence::words`].
+    pub workspaces: Vec<Workspace>,
+    /// How many of the launch's words are sizes.
+    symbols: usize,
+}
+
+/// Alignment of a workspace.
+const ALIGN: u64 = 64;
+
+impl Sequence {
+    /// All kernels in order.
+    pub fn kernels(&self) -> impl Iterator<Item = &CompiledKernel> {
+        self.before.iter().chain([&self.last])
+    }
+
+    /// Bytes of memory that the workspaces of a launch need, to be aligned to 64; `None` when there is no such
+    /// number. `args` are the launch's words: parameters and sizes.
+    pub fn workspace_bytes(&self, args: &[u64]) -> Option<u64> {
+        self.workspaces.iter().try_fold(0u64, |sum, w| {
+            let count = w.dims.iter().try_fold(1u64, |n, d| n.checked_mul(self.extent(args, *d)))?;
+            let bytes = count.checked_mul(w.dtype.size() as u64)?.checked_next_multiple_of(ALIGN)?;
+            sum.checked_add(bytes).filter(|sum| *sum <= isize::MAX as u64)
+        })
+    }
+
+    /// The words that every kernel of the sequence takes: the launch's, with the workspaces, which begin at `base`,
+    /// before the sizes. They have as many bytes there as [`Sequence::workspace_bytes`] says.
+    pub fn words(&self, args: &[u64], base: u64, into: &mut Vec<u64>) {
+        let (params, sizes) = args.split_at(args.len().saturating_sub(self.symbols));
+        into.clear();
+        into.extend_from_slice(params);
+        let mut at = base;
+        for w in &self.workspaces {
+            into.push(at);
+            let first = into.len();
+            into.extend(w.dims.iter().map(|d| self.extent(args, *d)));
+            let mut stride = 1u64;
+            into.resize(first + 2 * w.dims.len(), 0);
+            for axis in (0..w.dims.len()).rev() {
+                into[first + w.dims.len() + axis] = stride;
+                stride = stride.wrapping_mul(into[first + axis]);
+            }
+            at = at.wrapping_add(stride.wrapping_mul(w.dtype.size() as u64).next_multiple_of(ALIGN));
+        }
+        into.extend_from_slice(sizes);
+    }
+
+    fn extent(&self, args: &[u64], d: Dim) -> u64 {
+        match d {
+            Dim::Const(n) => n,
+            Dim::Symbol(s) => args[args.len() - self.symbols + s.index()],
+            Dim::Tile(_) | Dim::Expr(_) => unreachable!("workspaces have plain extents"),
+        }
+    }
 }
 
 /// One step of compiling.
@@ -67,6 +134,59 @@ pub fn compile(
     // What the user asked for must be possible before anything is planned.
     schedule::check_config(kernel, config).map_err(Failure::Config)?;
     cpu::legal(config, target).map_err(Failure::Config)?;
+    let symbols = kernel.function().symbols.len();
+    let Some((split, config)) = stages(kernel, config, target)? else {
+        let last = compile_stage(kernel, config, target, options, made, &mut clock)?;
+        let kernels = Sequence { before: Vec::new(), last, workspaces: Vec::new(), symbols };
+        return Ok(Compiled { kernels, phases: clock.phases });
+    };
+    clock.step("split");
+    let mut all = Vec::new();
+    for (n, stage) in split.stages.iter().enumerate() {
+        made(Made::Stage(stage));
+        all.push(compile_stage(stage, &split.config(n, &config), target, options, made, &mut clock)?);
+    }
+    let last = all.pop().ok_or_else(|| Failure::Internal("a split kernel has no stages".to_owned()))?;
+    let kernels = Sequence { before: all, last, workspaces: split.workspaces, symbols };
+    Ok(Compiled { kernels, phases: clock.phases })
+}
+
+/// The stages of a kernel under a config that splits its reductions, and the config with every block size pinned, of
+/// which each stage has a part ([`Split::config`]); `None` when they are not split.
+///
+/// # Errors
+/// When there is nothing to split.
+pub fn stages(kernel: &Verified, config: &Config, target: &Target) -> Result<Option<(Split, Config)>, Failure> {
+    let Some(parts) = config.get(&Slot::kernel(Knob::Split)).filter(|parts| *parts > 1) else { return Ok(None) };
+    let config = schedule::pinned(kernel, config, target);
+    let block = |t: helion_ir::tile::TileId| {
+        let name = &kernel.function().tiles[t.index()].name;
+        config.get(&Slot::of(Knob::Block, name)).unwrap_or(1)
+    };
+    let split = split::split(kernel, parts, &block).map_err(Failure::Internal)?;
+    let nothing = || {
+        let name = &kernel.function().name;
+        Failure::Config(format!("`split={parts}`: kernel `{name}` has no reduction that can be split"))
+    };
+    split.map(|s| (s, config)).ok_or_else(nothing).map(Some)
+}
+
+/// Adds the knob for splitting, where a kernel has something to split.
+pub fn add_knobs(kernel: &Verified, space: &mut ConfigSpace) {
+    if split::applies(kernel) {
+        space.add(Slot::kernel(Knob::Split), vec![1, 2, 4, 8, 16]);
+    }
+}
+
+/// Compiles one kernel of a sequence.
+fn compile_stage(
+    kernel: &Verified,
+    config: &Config,
+    target: &Target,
+    options: &CpuOptions,
+    made: &mut dyn FnMut(Made<'_>),
+    clock: &mut Clock,
+) -> Result<CompiledKernel, Failure> {
     let mut func = schedule::schedule(kernel, config, target).map_err(Failure::Kernel)?;
     clock.step("schedule");
     made(Made::Scheduled(&func));
@@ -82,7 +202,7 @@ pub fn compile(
     let kernel = cpu::compile(&func, options).map_err(|e| Failure::Internal(format!("code generation: {e}")))?;
     clock.step("code");
     made(Made::Code(&kernel));
-    Ok(Compiled { kernel, phases: clock.phases })
+    Ok(kernel)
 }
 
 /// Loop IR that breaks a rule is our mistake, named after who made it.

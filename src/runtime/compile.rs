@@ -8,8 +8,8 @@ use super::records;
 use crate::error::{Error, Result};
 use crate::settings::{self, Dump, Isa, Stage};
 use helion_codegen::cost;
-use helion_codegen::cpu::{self, CompiledKernel, CpuOptions, vector};
-use helion_codegen::pipeline::{self, Failure, Made, Phase};
+use helion_codegen::cpu::{self, CpuOptions, vector};
+use helion_codegen::pipeline::{self, Failure, Made, Phase, Sequence};
 use helion_codegen::schedule;
 use helion_ir::config::{Config, ConfigSpace};
 use helion_ir::target::Target;
@@ -34,7 +34,7 @@ pub(super) struct Traced {
 
 /// Code, and what launches need to know of it.
 pub(super) struct Compiled {
-    pub(super) kernel: CompiledKernel,
+    pub(super) kernels: Sequence,
     pub(super) phases: Vec<Phase>,
     /// What the config says about launches.
     pub(super) launch: cpu::Launch,
@@ -215,8 +215,8 @@ pub(super) fn compile_config(traced: &Traced, config: &Config, made: &mut dyn Fn
             Failure::Kernel(d) => Error::kernel(name, vec![d]),
             Failure::Internal(text) => Error::internal(format!("kernel `{name}`, config `{config}`: {text}")),
         })?;
-    let (kernel, phases) = (done.kernel, done.phases);
-    Ok(Compiled { kernel, phases, launch: cpu::Launch::of(config) })
+    let (kernels, phases) = (done.kernels, done.phases);
+    Ok(Compiled { kernels, phases, launch: cpu::Launch::of(config) })
 }
 
 /// The configs worth trying.
@@ -225,11 +225,13 @@ pub(super) fn space(traced: &Traced) -> ConfigSpace {
     if let Ok(f) = schedule::schedule(&traced.verified, &Config::new(), target()) {
         cpu::add_knobs(&f, &mut space, target());
     }
+    pipeline::add_knobs(&traced.verified, &mut space);
     space
 }
 
 fn dump_made(kernel: &str, made: Made<'_>) {
     match made {
+        Made::Stage(v) => dump(kernel, Stage::Tile, || tile_text(v)),
         Made::Scheduled(f) => dump(kernel, Stage::Graph, || schedule::graph::to_dot(f)),
         Made::Loops(f) => dump(kernel, Stage::Loops, || f.to_string()),
         Made::Code(k) => {

@@ -1,11 +1,13 @@
-//! Runs compiled code: how many threads, which share of the grid each takes, scratch memory.
+//! Runs compiled code: how many threads, which share of the grid each takes, memory for scratch and workspaces.
 
 use super::alloc::Block;
 use super::pool;
 use crate::error::{Error, Result};
 use helion_codegen::cpu::{CompiledKernel, Launch, Plan, Share};
+use helion_codegen::pipeline::Sequence;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::LocalKey;
 
 /// Instructions, as a plan counts them, below which a launch stays on its thread: three to five microseconds of work.
 /// Handing work to a thread takes a third of a microsecond when it is looking for some, several when it is parked.
@@ -15,17 +17,64 @@ const SHARE: u64 = 10_000;
 
 thread_local! {
     /// Scratch memory of the last launch of this thread.
-    static SCRATCH: Cell<Option<(usize, Block)>> = const { Cell::new(None) };
+    static SCRATCH: Kept = const { Cell::new(None) };
+    /// Workspaces of the last launch of this thread that needed some.
+    static WORKSPACES: Kept = const { Cell::new(None) };
+    /// Memory for argument words of kernels with workspaces.
+    static WORDS: Cell<Vec<u64>> = const { Cell::new(Vec::new()) };
 }
 
-/// Runs a launch on at most `limit` threads, shared as `launch` says.
+/// Memory that a thread keeps, with its size.
+type Kept = Cell<Option<(usize, Block)>>;
+
+/// Runs the kernels of a launch one after another.
+///
+/// # Errors
+/// When there is no memory for workspaces or scratch; then outputs may be partly written.
+///
+/// # Safety
+/// `words` are arguments of this launch: for each kernel what [`CompiledKernel::run`] demands, but for its workspaces.
+#[inline]
+pub(super) unsafe fn run(kernels: &Sequence, words: &[u64], limit: usize, launch: Launch) -> Result<()> {
+    if kernels.workspaces.is_empty() {
+        // SAFETY: promised by the caller; without workspaces there is one kernel.
+        return unsafe { run_one(&kernels.last, words, limit, launch) };
+    }
+    // SAFETY: promised by the caller.
+    unsafe { run_all(kernels, words, limit, launch) }
+}
+
+/// Runs kernels that hand on results in workspaces. Each begins when all instances of the one before have ended.
+///
+/// # Errors
+/// As [`run`].
+///
+/// # Safety
+/// As [`run`].
+#[inline(never)]
+unsafe fn run_all(kernels: &Sequence, words: &[u64], limit: usize, launch: Launch) -> Result<()> {
+    let too_large = || Error::memory("the workspaces of a split reduction are too large; a smaller `split` needs less");
+    let bytes = kernels.workspace_bytes(words).ok_or_else(too_large)?;
+    // Taken, so that a launch within a launch gets memory of its own.
+    let mut all = WORDS.try_with(Cell::take).unwrap_or_default();
+    let result = with_kept(&WORKSPACES, bytes, no_workspace, |base| {
+        kernels.words(words, base as u64, &mut all);
+        // SAFETY: the workspaces lie in memory of this call, and nothing else uses that; the rest is promised by
+        // the caller.
+        kernels.kernels().try_for_each(|kernel| unsafe { run_one(kernel, &all, limit, launch) })
+    });
+    let _ = WORDS.try_with(|w| w.set(all));
+    result?
+}
+
+/// Runs one kernel on at most `limit` threads, shared as `launch` says.
 ///
 /// # Errors
 /// When there is no memory for scratch; then outputs are partly written.
 ///
 /// # Safety
 /// `words` are arguments of this kernel as [`CompiledKernel::run`] demands.
-pub(super) unsafe fn run(kernel: &CompiledKernel, words: &[u64], limit: usize, launch: Launch) -> Result<()> {
+unsafe fn run_one(kernel: &CompiledKernel, words: &[u64], limit: usize, launch: Launch) -> Result<()> {
     let plan = kernel.plan(words);
     let workers = workers(&plan, limit, launch);
     if workers <= 1 {
@@ -121,27 +170,42 @@ impl Part {
     }
 }
 
-/// Calls `f` with memory of this thread, aligned to 64.
+/// Calls `f` with scratch memory of this thread, aligned to 64.
 fn with_scratch(bytes: u64, f: impl FnOnce(*mut u8)) -> Result<()> {
+    with_kept(&SCRATCH, bytes, no_scratch, f)
+}
+
+/// Calls `f` with memory that this thread keeps, aligned to 64.
+fn with_kept<T>(
+    kept: &'static LocalKey<Kept>,
+    bytes: u64,
+    short: fn(u64) -> Error,
+    f: impl FnOnce(*mut u8) -> T,
+) -> Result<T> {
     if bytes == 0 {
         // Aligned, and never accessed.
-        f(std::ptr::without_provenance_mut(64));
-        return Ok(());
+        return Ok(f(std::ptr::without_provenance_mut(64)));
     }
-    let bytes = usize::try_from(bytes).map_err(|_| no_scratch(bytes))?;
+    let bytes = usize::try_from(bytes).map_err(|_| short(bytes))?;
     // Taken, so that a launch within a launch gets memory of its own.
-    let kept = SCRATCH.try_with(Cell::take).ok().flatten().filter(|(n, _)| *n >= bytes);
-    let (size, block) = match kept {
+    let old = kept.try_with(Cell::take).ok().flatten().filter(|(n, _)| *n >= bytes);
+    let (size, block) = match old {
         Some(k) => k,
-        None => (bytes, Block::new(bytes).map_err(|_| no_scratch(bytes as u64))?),
+        None => (bytes, Block::new(bytes).map_err(|_| short(bytes as u64))?),
     };
-    f(block.ptr().as_ptr());
-    let _ = SCRATCH.try_with(|s| s.set(Some((size, block))));
-    Ok(())
+    let result = f(block.ptr().as_ptr());
+    let _ = kept.try_with(|s| s.set(Some((size, block))));
+    Ok(result)
 }
 
 fn no_scratch(bytes: u64) -> Error {
     Error::memory(format!("no memory for {bytes} bytes of scratch for each thread of a launch"))
+}
+
+fn no_workspace(bytes: u64) -> Error {
+    Error::memory(format!(
+        "no memory for {bytes} bytes of workspaces of a split reduction; a smaller `split` needs less"
+    ))
 }
 
 #[cfg(test)]

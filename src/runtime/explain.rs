@@ -5,6 +5,7 @@ use super::compile::{self, Traced, total};
 use super::launch::State;
 use crate::error::Result;
 use crate::settings::Stage;
+use helion_codegen::cpu::CompiledKernel;
 use helion_codegen::pipeline::{Made, Phase};
 use helion_ir::config::Config;
 use std::fmt;
@@ -25,8 +26,9 @@ pub struct Report {
     pub default: Config,
     /// What the kernel was specialised on, and the values of this launch: one line each.
     pub arguments: String,
-    /// Program instances of this launch, scratch bytes for each thread, work of an instance.
-    pub plan: (u64, u64, u64),
+    /// Program instances, scratch bytes for each thread and work of an instance, for each kernel of this launch. There
+    /// are several when reductions are split.
+    pub plans: Vec<(u64, u64, u64)>,
     /// Each stage as text.
     pub stages: Vec<(Stage, String)>,
     /// How long each step took.
@@ -45,8 +47,12 @@ impl fmt::Display for Report {
         writeln!(f, "kernel {} on {}", self.kernel, self.device)?;
         writeln!(f, "config: {} ({})", self.config, self.choice.reason())?;
         writeln!(f, "default config: {}", self.default)?;
-        let (programs, scratch, work) = self.plan;
-        writeln!(f, "{programs} program instances of about {work} operations, {scratch} bytes of scratch per thread")?;
+        for (programs, scratch, work) in &self.plans {
+            writeln!(
+                f,
+                "{programs} program instances of about {work} operations, {scratch} bytes of scratch per thread"
+            )?;
+        }
         writeln!(f, "\n-- arguments\n{}", self.arguments.trim_end())?;
         for (stage, text) in &self.stages {
             writeln!(f, "\n-- {}\n{}", stage.name(), text.trim_end())?;
@@ -70,13 +76,20 @@ pub(super) fn report(
     let config = choice.config.clone();
     let mut stages = vec![(Stage::Tile, traced.text.clone())];
     let compiled = compile::compile_config(traced, &config, &mut |made| match made {
+        Made::Stage(v) => stages.push((Stage::Tile, v.function().to_string())),
         Made::Scheduled(_) => {}
         Made::Loops(f) => stages.push((Stage::Loops, f.to_string())),
         Made::Code(k) => {
             stages.extend([(Stage::Clif, k.clif()), (Stage::Vector, k.vector_programs()), (Stage::Asm, k.asm())]);
         }
     })?;
-    let plan = compiled.kernel.plan(&state.words);
+    let mut words = Vec::new();
+    compiled.kernels.words(&state.words, 0, &mut words);
+    let plan = |k: &CompiledKernel| {
+        let plan = k.plan(&words);
+        (plan.programs, plan.scratch_bytes, plan.work_per_program)
+    };
+    let plans = compiled.kernels.kernels().map(plan).collect();
     let phases = traced.phases.iter().chain([&choosing]).chain(&compiled.phases).copied().collect();
     Ok(Report {
         kernel: state.kernel.to_owned(),
@@ -85,7 +98,7 @@ pub(super) fn report(
         choice,
         default,
         arguments: arguments(state),
-        plan: (plan.programs, plan.scratch_bytes, plan.work_per_program),
+        plans,
         stages,
         phases,
     })

@@ -443,7 +443,7 @@ fn execute(state: &State, compiled: &Compiled, threads: usize) -> Result<()> {
     // SAFETY: the words were made from captured tensors, live by the promise made to `tensor`; written
     // ones overlap nothing, as `check` found; extents agree with the kernel's symbols, whose pattern is
     // in the key that found it.
-    unsafe { exec::run(&compiled.kernel, &state.words, threads, compiled.launch) }
+    unsafe { exec::run(&compiled.kernels, &state.words, threads, compiled.launch) }
 }
 
 /// A launch that does more, or less, than run.

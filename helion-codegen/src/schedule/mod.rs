@@ -51,6 +51,17 @@ fn plan(func: &Function, config: &Config, target: &Target) -> Result<(loops::Fun
     lower.run()
 }
 
+/// A config with every block size pinned to what the schedule takes under it.
+pub fn pinned(kernel: &Verified, config: &Config, target: &Target) -> Config {
+    let func = kernel.function();
+    let blocks = blocks::choose(func, config, target);
+    let mut pinned = config.clone();
+    for (var, block) in func.tiles.iter().zip(blocks).filter(|(var, _)| !var.unit) {
+        pinned.set(Slot::of(Knob::Block, &var.name), block);
+    }
+    pinned
+}
+
 /// Whether a config fits a kernel: known slots, values in range.
 ///
 /// # Errors

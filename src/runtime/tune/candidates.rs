@@ -279,7 +279,7 @@ impl Engine for Candidates<'_> {
 fn run(c: &Compiled, words: &[u64], most: usize) -> Result<(), Rejection> {
     // SAFETY: the launch's arguments, checked when they were captured, with written tensors
     // replaced by copies of the same shape and strides that are ours.
-    unsafe { exec::run(&c.kernel, words, most, c.launch) }.map_err(|e| Rejection::Failed(e.to_string()))
+    unsafe { exec::run(&c.kernels, words, most, c.launch) }.map_err(|e| Rejection::Failed(e.to_string()))
 }
 
 /// Compiles a config and names its code.
