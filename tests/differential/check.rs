@@ -1,9 +1,11 @@
 //! Runs one program by every engine and compares what they leave in memory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use helion_ir::args::{Arg, Args};
-use helion_ir::config::Config;
+use helion_codegen::split;
+use helion_ir::config::{Config, Knob};
 use helion_ir::dtype::{Class, Literal};
 use helion_ir::target::Target;
 use helion_ir::{loops, tile};
@@ -12,6 +14,9 @@ use crate::generate::{Case, Refused, generate};
 use crate::num::Num;
 use crate::source::Source;
 use crate::support::engines::{self, Engine};
+
+/// How many programs had reductions to split.
+pub static SPLIT: AtomicU64 = AtomicU64::new(0);
 
 /// What became of a list of decisions.
 pub enum Outcome {
@@ -77,6 +82,16 @@ fn check_case(case: &Case, engines: &[Engine], target: &Target) -> Result<(), (S
         let stage = || engine.name().to_string();
         let got = run(engine, &case.config).map_err(|e| (stage(), e))?;
         compare(case, &expected, &got).map_err(|e| (stage(), e))?;
+    }
+    if split::applies(&case.kernel) {
+        let parts = 2 + case.kernel.function().values.len() as u64 % 5;
+        let config = case.config.clone().knob(Knob::Split, parts);
+        for engine in [&Engine::Tile].into_iter().chain(engines) {
+            let stage = || format!("{} of a split kernel", engine.name());
+            let got = run(engine, &config).map_err(|e| (stage(), e))?;
+            compare(case, &expected, &got).map_err(|e| (stage(), format!("config {config}: {e}")))?;
+        }
+        SPLIT.fetch_add(1, Ordering::Relaxed);
     }
     if let Some(other) = &case.other {
         let engine = engines.last().unwrap_or(&Engine::Tile);

@@ -66,6 +66,7 @@ fn random_programs_agree() {
         drop(workers);
     });
     let (agreed, refused) = (tally.agreed.load(Relaxed), tally.refused.load(Relaxed));
+    println!("{} programs had reductions to split", check::SPLIT.load(Relaxed));
     println!("{agreed} programs agree, {refused} refused by the verifier, {} too long", tally.costly.load(Relaxed));
     for r in refusals.lock().expect("refusals").iter().take(if one.is_some() { 10 } else { 3 }) {
         println!("refused: {r}");

@@ -6,11 +6,11 @@
 
 use helion_codegen::cpu::vector::Isa;
 use helion_codegen::cpu::{self, CpuOptions};
-use helion_codegen::{passes, schedule};
-use helion_ir::args::{Arg, Args};
+use helion_codegen::{passes, pipeline, schedule};
+use helion_ir::args::{Arg, Args, TensorArg};
 use helion_ir::config::{Config, Slot};
 use helion_ir::target::Target;
-use helion_ir::tile::{self, TileId, Verified};
+use helion_ir::tile::{self, Dim, TileId, Verified};
 use helion_ir::{config::Knob, loops};
 
 use super::guard::Guarded;
@@ -61,8 +61,42 @@ pub fn block(f: &tile::Function, config: &Config, t: TileId) -> u64 {
     if var.unit { 1 } else { config.get(&Slot::of(Knob::Block, &var.name)).unwrap_or(64) }
 }
 
-/// Executes a program; the tensors of `args` then hold its results.
+/// Executes a program; the tensors of `args` then hold its results. A config that splits reductions makes several
+/// programs of it, which run one after another.
 pub fn run(
+    engine: &Engine,
+    kernel: &Verified,
+    config: &Config,
+    target: &Target,
+    args: &mut Args,
+) -> Result<(), String> {
+    let Some((split, config)) = pipeline::stages(kernel, config, target).map_err(|e| format!("{e:?}"))? else {
+        return run_one(engine, kernel, config, target, args);
+    };
+    let own = args.params.len();
+    for w in &split.workspaces {
+        let extents: Vec<u64> = w.dims.iter().map(|d| extent(*d, &args.symbols)).collect();
+        let count = extents.iter().product::<u64>() as i64;
+        args.params.push(TensorArg::from_i64s(w.dtype, &extents, (0..count).map(|_| 1)).into());
+    }
+    for (n, stage) in split.stages.iter().enumerate() {
+        run_one(engine, stage, &split.config(n, &config), target, args)
+            .map_err(|e| format!("stage {} of {}: {e}\n{}", n + 1, split.stages.len(), stage.function()))?;
+    }
+    args.params.truncate(own);
+    Ok(())
+}
+
+fn extent(d: Dim, symbols: &[u64]) -> u64 {
+    match d {
+        Dim::Const(n) => n,
+        Dim::Symbol(s) => symbols[s.index()],
+        Dim::Tile(_) | Dim::Expr(_) => panic!("workspaces have plain extents"),
+    }
+}
+
+/// Executes one program.
+fn run_one(
     engine: &Engine,
     kernel: &Verified,
     config: &Config,
