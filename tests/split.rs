@@ -86,7 +86,7 @@ fn sums_of_any_length() {
         let want = sum(&x).unwrap().to_vec().unwrap();
         for p in [2, 3, 4, 16, 64] {
             for threads in [1, 2, 5] {
-                let got = helion::with_threads(threads, || helion::with_config(parts(p), || sum(&x))).unwrap();
+                let got = helion::with_threads(threads, || helion::with_config(&parts(p), || sum(&x))).unwrap();
                 assert_eq!(got.to_vec().unwrap(), want, "{n} elements, {p} parts, {threads} threads");
             }
         }
@@ -96,7 +96,7 @@ fn sums_of_any_length() {
 #[test]
 fn the_same_bits_each_time() {
     let x = Tensor::from_fn([100_003], |[i]| ((i * 7919) % 1000) as f32 * 0.37);
-    let bits = || helion::with_config(parts(5), || sum(&x)).unwrap().to_vec().unwrap()[0].to_bits();
+    let bits = || helion::with_config(&parts(5), || sum(&x)).unwrap().to_vec().unwrap()[0].to_bits();
     let first = bits();
     assert!((0..20).all(|_| helion::with_threads(1, bits) == first && bits() == first));
 }
@@ -106,7 +106,7 @@ fn several_carried_values() {
     for [m, n] in [[0, 3], [1, 1], [1000, 1], [257, 33], [5, 300]] {
         let x = Tensor::from_fn([m, n], |[i, j]| ((i * 31 + j * 17) % 23) as f32 - 11.0);
         let (sums, tops, counts) = columns(&x).unwrap();
-        let (s, t, c) = helion::with_config(parts(4), || columns(&x)).unwrap();
+        let (s, t, c) = helion::with_config(&parts(4), || columns(&x)).unwrap();
         assert_eq!(s.to_vec().unwrap(), sums.to_vec().unwrap());
         assert_eq!(t.to_vec().unwrap(), tops.to_vec().unwrap());
         assert_eq!(c.to_vec().unwrap(), counts.to_vec().unwrap());
@@ -117,7 +117,7 @@ fn several_carried_values() {
 fn nan_and_infinity_go_through() {
     let of = |odd: &[f32]| {
         let x = Tensor::from_fn([3001], |[i]| if i % 1000 == 500 { odd[i / 1000] } else { 1.0 });
-        helion::with_config(parts(8), || sum(&x)).unwrap().to_vec().unwrap()[0]
+        helion::with_config(&parts(8), || sum(&x)).unwrap().to_vec().unwrap()[0]
     };
     assert!(of(&[1.0, f32::NAN, 1.0]).is_nan());
     assert!(of(&[f32::INFINITY, 1.0, f32::NEG_INFINITY]).is_nan());
@@ -151,9 +151,9 @@ fn examples_split() {
 #[test]
 fn what_cannot_be_split_is_refused() {
     let x = Tensor::from_fn([100], |[i]| i as f32);
-    let e = helion::with_config(parts(4), || last(&x)).unwrap_err().to_string();
+    let e = helion::with_config(&parts(4), || last(&x)).unwrap_err().to_string();
     assert!(e.contains("`split=4`: kernel `last` has no reduction that can be split"), "{e}");
-    helion::with_config(parts(1), || last(&x)).unwrap();
+    helion::with_config(&parts(1), || last(&x)).unwrap();
     let e = "split=65".parse::<Config>().unwrap_err().to_string();
     assert!(e.contains("1 to 64"), "{e}");
 }
@@ -161,7 +161,7 @@ fn what_cannot_be_split_is_refused() {
 #[test]
 fn explain_shows_every_stage() {
     let x = Tensor::from_fn([1000], |[i]| i as f32);
-    let text = helion::explain(|| helion::with_config(parts(4), || sum(&x))).unwrap();
+    let text = helion::explain(|| helion::with_config(&parts(4), || sum(&x))).unwrap();
     let report = &text.reports[0];
     let of = |stage| report.stages.iter().filter(|(s, _)| *s == stage).count();
     assert_eq!((of(Stage::Tile), of(Stage::Loops), report.plans.len()), (3, 2, 2));
@@ -188,7 +188,7 @@ fn workspaces_that_do_not_fit_are_an_error() {
     let run = |rows: usize, p: u64| {
         let mut out = Tensor::zeros([1]);
         let x = row.expand([rows, 100]).unwrap();
-        helion::with_config(parts(p), || total(&x, &mut out)).map(|()| out.to_vec().unwrap()[0])
+        helion::with_config(&parts(p), || total(&x, &mut out)).map(|()| out.to_vec().unwrap()[0])
     };
     assert_eq!(run(20, 4).unwrap(), 2000.0);
     for rows in [1 << 50, 1 << 61] {
