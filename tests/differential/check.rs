@@ -3,8 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use helion_ir::args::{Arg, Args};
 use helion_codegen::split;
+use helion_ir::args::{Arg, Args};
 use helion_ir::config::{Config, Knob};
 use helion_ir::dtype::{Class, Literal};
 use helion_ir::target::Target;
