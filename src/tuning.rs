@@ -49,6 +49,11 @@
 //! | `HELION_CACHE=read` | for production: results on disk are used; nothing is tuned or written, whatever else is asked |
 //! | `HELION_CACHE=off` | the disk is left alone; tuning lasts as long as the process |
 //!
+//! # Few configs for many shapes
+//!
+//! Each config is code, and each shape a search. [`tune_many`] tunes a list of shapes, measures all of them with each
+//! other's winners, keeps at most so many configs, and says what that loses.
+//!
 //! # Shipping a table
 //!
 //! Tune where the program will run, [`export`] the results, commit them, and [`embed`] them:
@@ -65,4 +70,6 @@
 //!
 //! A table may hold kernels of many devices and versions; each is used where kernel, device and version are the same, and
 //! does nothing elsewhere. A kernel that changes has another key, so its old points do nothing either.
-pub use crate::runtime::{Choice, REACH, Source, choices, embed, export, forget, import};
+pub use crate::runtime::{
+    Choice, REACH, Served, Shared, Source, choices, embed, export, forget, import, tune_many,
+};

@@ -233,6 +233,10 @@ fn named_type(f: &ItemFn) -> TokenStream {
             #vis fn explain #impl_generics (#(#types),*) -> <#output as ::helion::__m::Outcome>::With<::helion::__m::Explained> #where_clause {
                 ::helion::__m::explain(|| #function(#(#names),*))
             }
+            /// Which config each launch would take for these arguments, and why; nothing runs.
+            #vis fn choices #impl_generics (#(#types),*) -> <#output as ::helion::__m::Outcome>::With<::std::vec::Vec<::helion::__m::Choice>> #where_clause {
+                ::helion::__m::choices(|| #function(#(#names),*))
+            }
             /// The kernel with a pinned config, given or by reference: `.call(…)` takes the kernel's arguments.
             #vis fn with(config: impl ::core::convert::Into<::helion::__m::Config>) -> Self {
                 Self { config: config.into() }

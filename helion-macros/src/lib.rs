@@ -35,12 +35,12 @@ use proc_macro::TokenStream;
 ///
 /// Host code stays as it is; each `for … in tile(…)` or `grid(…)` outside another one becomes a launch.
 /// The function returns `helion::Result` (or a `Result` whose error converts from `helion::Error`).
-/// A kernel `f` can also be called as `f::tune(…, effort)`, `f::explain(…)` and `f::with(config).call(…)`,
+/// A kernel `f` can also be called as `f::tune(…, effort)`, `f::explain(…)`, `f::choices(…)` and `f::with(config).call(…)`,
 /// and gets a unit test that checks its shapes for every element type it can have.
 ///
 /// - `#[kernel(no_test)]`: no unit test.
 /// - `#[kernel(method)]`: for associated functions without `self`; no unit test, and no `tune`,
-///   `explain` or `with`. Functions with `self` need no mark.
+///   `explain`, `choices` or `with`. Functions with `self` need no mark.
 #[proc_macro_attribute]
 pub fn kernel(options: TokenStream, input: TokenStream) -> TokenStream {
     kernel::kernel(options.into(), input.into()).into()

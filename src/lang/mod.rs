@@ -118,11 +118,11 @@ pub mod expansion {
     pub use super::domain::{VarName, between, capture_loop, fix_sizes};
     pub use super::elem::{bf16, f16};
     pub use super::index::{index, store};
-    pub use super::modes::{Outcome, explain, pinned, tune};
+    pub use super::modes::{Outcome, choices, explain, pinned, tune};
     pub use super::shape_test::{ShapeTest, Sizes, attempt};
     pub use super::tile_fn::{Apply, Named, closed};
     pub use super::trace::{Names, device_names};
     pub use crate::error::Result;
-    pub use crate::runtime::{Explained, Tuned, Tuner};
+    pub use crate::runtime::{Choice, Explained, Tuned, Tuner};
     pub use helion_ir::config::Config;
 }

@@ -1,7 +1,7 @@
-//! `tune`, `explain` and `with` of a kernel, for any error type that converts from ours.
+//! `tune`, `explain`, `choices` and `with` of a kernel, for any error type that converts from ours.
 
 use crate::error::{Error, Result};
-use crate::runtime::{self, Explained, Tuned, Tuner};
+use crate::runtime::{self, Choice, Explained, Tuned, Tuner};
 use helion_ir::config::Config;
 
 /// What a kernel returns: a `Result` whose error converts from [`Error`].
@@ -57,6 +57,10 @@ pub fn tune<O: Outcome>(tuner: impl Into<Tuner>, call: impl FnOnce() -> O) -> O:
 /// `kernel::explain(…)`.
 pub fn explain<O: Outcome>(call: impl FnOnce() -> O) -> O::With<Explained> {
     within(call, |f| runtime::explain(f))
+}
+/// `kernel::choices(…)`.
+pub fn choices<O: Outcome>(call: impl FnOnce() -> O) -> O::With<Vec<Choice>> {
+    within(call, |f| runtime::choices(f))
 }
 /// `kernel::with(config).call(…)`.
 pub fn pinned<O>(config: &Config, call: impl FnOnce() -> O) -> O {

@@ -166,10 +166,10 @@ pub(super) fn options() -> CpuOptions {
     CpuOptions { isa: Some(if isa.available() { isa } else { best }), ..CpuOptions::default() }
 }
 
-/// The cost model's choice for these sizes, the last one being the number of threads.
-pub(super) fn model(traced: &Traced, place: &[u64]) -> Config {
-    let Some((threads, sizes)) = place.split_last() else { return Config::new() };
-    cost::choose(&traced.verified, &space(traced), sizes, target(), *threads as u32)
+/// The cost model's choice from a space for these sizes, the last one being the number of threads.
+pub(super) fn model(traced: &Traced, space: &ConfigSpace, place: &[u64]) -> Config {
+    let Some((threads, sizes)) = place.split_last() else { return space.default_config() };
+    cost::choose(&traced.verified, space, sizes, target(), *threads as u32)
 }
 
 /// The cost model's seconds of a launch with this config.

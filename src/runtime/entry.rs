@@ -49,6 +49,14 @@ fn place(p: &Point) -> Vec<u64> {
     p.sizes.iter().map(|(_, v)| *v).chain([u64::from(p.threads)]).collect()
 }
 
+/// The place for which the cost model is asked: with rounded sizes.
+pub(super) fn rounded(place: &[u64]) -> SmallVec<[u64; 8]> {
+    let mut rounded = SmallVec::from_slice(place);
+    let sizes = place.len().saturating_sub(1);
+    rounded[..sizes].iter_mut().for_each(|s| *s = bucket(*s));
+    rounded
+}
+
 /// Everything known of one kernel.
 #[derive(Default)]
 pub(super) struct Entry {
@@ -134,13 +142,11 @@ impl Entry {
 
     /// The cost model's answer for a place.
     pub(super) fn answer(&self, traced: &Traced, place: &[u64]) -> Arc<Variant> {
-        let mut rounded: SmallVec<[u64; 8]> = SmallVec::from_slice(place);
-        let sizes = place.len().saturating_sub(1);
-        rounded[..sizes].iter_mut().for_each(|s| *s = bucket(*s));
+        let rounded = rounded(place);
         if let Some(v) = self.answers.read().unwrap_or_else(|e| e.into_inner()).get(&*rounded) {
             return Arc::clone(v);
         }
-        let variant = self.variant(&compile::model(traced, &rounded));
+        let variant = self.variant(&compile::model(traced, &compile::space(traced), &rounded));
         let mut answers = self.answers.write().unwrap_or_else(|e| e.into_inner());
         if answers.len() >= ANSWERS {
             answers.clear();

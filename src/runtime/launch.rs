@@ -328,6 +328,11 @@ impl State {
         &self.key[self.key_len + 1..]
     }
 
+    /// What tells this kernel's body from others.
+    pub(super) fn body(&self) -> u64 {
+        self.key[0]
+    }
+
     /// The sizes of the launch, by name.
     pub(super) fn named_sizes(&self) -> Vec<(String, u64)> {
         self.sizes.iter().enumerate().map(|(i, v)| (self.symbol_name(i).unwrap_or_default(), *v)).collect()
@@ -479,7 +484,17 @@ fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Bu
             let tuner = mode::found(|f| f.tuner.clone());
             let tuning = auto::asked(state, &traced, &tuner, pinned, threads)?;
             eprintln!("{tuning}");
-            mode::found(|f| f.tunings.push(tuning));
+            mode::found(|f| {
+                f.tunings.push(tuning);
+                f.bodies.push(state.body());
+            });
+        }
+        Action::Compare => {
+            let (tuner, configs) = mode::found(|f| (f.tuner.clone(), f.wanted.get(&state.body()).cloned()));
+            if let Some(configs) = configs {
+                let row = super::tune::compare(state, &traced, &tuner, &configs, threads)?;
+                mode::found(|f| f.rows.push(row));
+            }
         }
     }
     execute(state, &*entry.compiled(&traced, pinned, state.place())?, threads)

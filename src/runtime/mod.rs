@@ -25,6 +25,7 @@ mod exec;
 mod explain;
 mod extent;
 pub mod launch;
+mod many;
 mod mode;
 #[cfg(feature = "ndarray")]
 mod ndarray;
@@ -46,6 +47,7 @@ pub use device::Device;
 pub use explain::Report;
 pub use launch::{Launch, Launching};
 pub use mode::{Effort, Explained, Tuned, check, choices, explain, traced, tune, with_config, with_threads};
+pub use many::{Served, Shared, tune_many};
 pub use records::{embed, export, forget, import};
 #[cfg(feature = "safetensors")]
 pub use safetensors::SafeTensors;

@@ -6,6 +6,7 @@
 
 use super::choose::Choice;
 use super::explain::Report;
+use super::many::Row;
 use super::tune::{Tuner, Tuning};
 use crate::error::Result;
 use crate::settings::{self, Isa};
@@ -30,6 +31,8 @@ pub enum Action {
     Explain,
     /// Search for the best config, remember it, and run.
     Tune,
+    /// Measure given configs, and run.
+    Compare,
 }
 
 /// The part of the mode that a warm launch looks at.
@@ -56,6 +59,11 @@ pub(super) struct Found {
     pub(super) tuner: Tuner,
     pub(super) reports: Vec<Report>,
     pub(super) tunings: Vec<Tuning>,
+    /// The kernel's body of each tuning.
+    pub(super) bodies: Vec<u64>,
+    /// What to measure, by the kernel's body, and what came out.
+    pub(super) wanted: HashMap<u64, Vec<Config>>,
+    pub(super) rows: Vec<Row>,
     pub(super) traced: Vec<Verified>,
     pub(super) choices: Vec<Choice>,
 }
@@ -161,6 +169,32 @@ pub fn tune<R>(tuner: impl Into<Tuner>, f: impl FnOnce() -> Result<R>) -> Result
         std::mem::replace(&mut x.tunings, outer.1)
     });
     result.map(|_| Tuned { tunings })
+}
+
+/// As [`tune`], with the body of each launch's kernel.
+pub(super) fn tune_by_body(tuner: Tuner, f: impl FnOnce() -> Result<()>) -> Result<Vec<(u64, Tuning)>> {
+    let outer = found(|x| std::mem::take(&mut x.bodies));
+    let tuned = tune(tuner, f);
+    let bodies = found(|x| std::mem::replace(&mut x.bodies, outer));
+    Ok(bodies.into_iter().zip(tuned?.tunings).collect())
+}
+
+/// Runs `f`, measuring these configs on every launch in it, by the body of its kernel.
+pub(super) fn compare(
+    tuner: Tuner,
+    wanted: HashMap<u64, Vec<Config>>,
+    f: impl FnOnce() -> Result<()>,
+) -> Result<Vec<Row>> {
+    let outer = found(|x| {
+        let tuner = std::mem::replace(&mut x.tuner, tuner);
+        (tuner, std::mem::replace(&mut x.wanted, wanted), std::mem::take(&mut x.rows))
+    });
+    let result = within(Mode { action: Action::Compare, ..current() }, f);
+    let rows = found(|x| {
+        (x.tuner, x.wanted) = (outer.0, outer.1);
+        std::mem::replace(&mut x.rows, outer.2)
+    });
+    result.map(|()| rows)
 }
 
 /// What [`explain`] found: one report for each launch.

@@ -28,12 +28,12 @@ pub use tuner::Tuner;
 
 use super::compile::{self, Traced};
 use super::launch::State;
-use super::records;
+use super::many::{self, Row};
+use super::{entry, records};
 use crate::error::{Error, Result};
 use candidates::Candidates;
 use helion_autotune::store::{Journal, Point, Store};
 use helion_autotune::{Bar, End, Observer, Outcome, Progress, Report, Task, Trial, search, strategy};
-use helion_codegen::cost;
 use helion_ir::config::{Config, ConfigSpace};
 use isolated::Isolated;
 use std::fmt;
@@ -132,10 +132,25 @@ pub(super) fn tune(
     Ok(Tuning { kernel, outcome: Some(outcome), config, unverified, deaths })
 }
 
+/// Measures these configs on a launch, in turn. Results are compared with those of the first.
+///
+/// # Errors
+/// When memory for copies is short.
+pub(super) fn compare(
+    state: &State,
+    traced: &Traced,
+    tuner: &Tuner,
+    configs: &[Config],
+    threads: usize,
+) -> Result<Row> {
+    let mut bench = Isolated::new(Candidates::new(state, traced, threads, tuner.cold)?, tuner.isolated())?;
+    let limit = tuner.budget().map(|b| b.time).unwrap_or_default();
+    Ok(many::row(state, traced, threads, configs, &mut bench, limit))
+}
+
 /// What is used without tuning: the cost model's choice.
 fn default(state: &State, traced: &Traced, space: &ConfigSpace) -> Config {
-    let Some((threads, sizes)) = state.place().split_last() else { return space.default_config() };
-    cost::choose(&traced.verified, space, sizes, compile::target(), *threads as u32)
+    compile::model(traced, space, &entry::rounded(state.place()))
 }
 
 /// Compares the winner with the interpreter; the next best takes its place as long as there is a difference. Gives
