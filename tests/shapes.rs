@@ -162,9 +162,8 @@ fn row_sums(x: &Tensor<f32, 2>) -> Result<Tensor<f32, 1>> {
 #[test]
 fn few_configs_serve_many_shapes() {
     helion::settings::set_cache("off").unwrap();
-    let inputs = [[64, 300], [300, 64], [7, 5000], [128, 128], [1, 99]].map(|[m, n]| {
-        Tensor::<f32, 2>::from_fn([m, n], |[i, j]| ((i * 7 + j * 3) % 17) as f32)
-    });
+    let inputs = [[64, 300], [300, 64], [7, 5000], [128, 128], [1, 99]]
+        .map(|[m, n]| Tensor::<f32, 2>::from_fn([m, n], |[i, j]| ((i * 7 + j * 3) % 17) as f32));
     let before: Vec<_> = inputs.iter().map(|x| row_sums(x).unwrap()).collect();
     let tuner = Tuner::quick().seconds(0.2);
     let shared = helion::tuning::tune_many(2, tuner, &inputs, |x| row_sums(x)).unwrap();

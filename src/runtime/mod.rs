@@ -46,8 +46,8 @@ pub use choose::{Choice, REACH, Source};
 pub use device::Device;
 pub use explain::Report;
 pub use launch::{Launch, Launching};
-pub use mode::{Effort, Explained, Tuned, check, choices, explain, traced, tune, with_config, with_threads};
 pub use many::{Served, Shared, tune_many};
+pub use mode::{Effort, Explained, Tuned, check, choices, explain, traced, tune, with_config, with_threads};
 pub use records::{embed, export, forget, import};
 #[cfg(feature = "safetensors")]
 pub use safetensors::SafeTensors;
