@@ -76,7 +76,10 @@ fn main() -> Result<()> {
     let o = options();
     let target = cpu::host_target();
     println!("{target:?}\n{} threads\n", o.threads);
-    println!("{:<32} {:>6} {:>9} {:>8} {:>8} {:>7} {:>8} {:>8}", "case", "space", "best", "spearman", "model", "fixed", "predicts", "bound");
+    println!(
+        "{:<32} {:>6} {:>9} {:>8} {:>8} {:>7} {:>8} {:>8}",
+        "case", "space", "best", "spearman", "model", "fixed", "predicts", "bound"
+    );
     let (mut model, mut fixed, mut ranks) = (Vec::new(), Vec::new(), Vec::new());
     for case in cases::all()? {
         if !o.names.is_empty() && !o.names.iter().any(|n| case.name.starts_with(n.as_str())) {
@@ -96,15 +99,14 @@ fn main() -> Result<()> {
 }
 
 /// The sizes of a kernel's symbols, from the extents of its tensors.
-fn sizes(kernel: &Verified, dims: &[Vec<usize>]) -> Vec<u64> {
+fn sizes(kernel: &Verified, dims: &[(&'static str, Vec<usize>)]) -> Vec<u64> {
     let f = kernel.function();
     let mut sizes = vec![1; f.symbols.len()];
-    let tensors = f.params.iter().filter_map(|p| match &p.kind {
-        ParamKind::Tensor { dims, .. } => Some(dims),
-        ParamKind::Scalar { .. } => None,
-    });
-    for (have, given) in tensors.zip(dims) {
-        for (d, n) in have.iter().zip(given) {
+    for p in &f.params {
+        let ParamKind::Tensor { dims: axes, .. } = &p.kind else { continue };
+        let given = dims.iter().find(|(name, _)| *name == p.name).map(|(_, d)| d.as_slice()).unwrap_or_default();
+        assert_eq!(axes.len(), given.len(), "`{}` of `{}`", p.name, f.name);
+        for (d, n) in axes.iter().zip(given) {
             if let Dim::Symbol(s) = d {
                 sizes[s.index()] = *n as u64;
             }
@@ -114,7 +116,7 @@ fn sizes(kernel: &Verified, dims: &[Vec<usize>]) -> Vec<u64> {
 }
 
 fn run(case: &Case, o: &Options, target: &Target) -> Result<Option<[f64; 3]>> {
-    let kernels = helion::traced(|| (case.call)())?;
+    let kernels = helion::runtime::traced(|| (case.call)())?;
     let Some(kernel) = kernels.first() else { return Ok(None) };
     let sizes = sizes(kernel, &case.dims);
     let space = schedule::config_space(kernel, target);

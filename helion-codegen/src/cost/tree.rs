@@ -197,7 +197,13 @@ impl Build<'_> {
                 let (begin, step) = (self.values.of(*begin), self.values.of(*step).at[0].max(1.0));
                 let span = self.difference(&begin, &self.values.of(*end));
                 let id = self.values.enter(*var, &begin, step, &span.trips(step));
-                out.push(self.repeat(id, |s| s.list(body)));
+                let node = self.repeat(id, |s| s.list(body));
+                if span.guess
+                    && let Node::Loop(l) = &node
+                {
+                    self.guess(id, &begin, step, l.leaves.clone());
+                }
+                out.push(node);
             }
             Stmt::While { cond, body, .. } => {
                 let id = self.values.repeat(&Trips { mean: WHILE_TRIPS, most: WHILE_TRIPS, guess: true }, 1.0);
@@ -250,6 +256,17 @@ impl Build<'_> {
         Node::Loop(LoopNode { loops: id..self.next_loop(), leaves: first_leaf..self.leaves.len(), body })
     }
 
+    /// A better guess for a loop whose bounds are data: its pieces make up an axis that it walks along.
+    fn guess(&mut self, id: LoopId, begin: &Known, step: f64, leaves: Range<usize>) {
+        let spans = self.leaves[leaves].iter().flat_map(|l| &l.accesses).flat_map(|a| &a.axes);
+        let axis = spans.filter(|s| s.linear || s.terms.len() == 1).find(|s| s.terms.iter().any(|(l, _)| *l == id));
+        let Some(dim) = axis.map(|s| s.dim) else { return };
+        let pieces: f64 = begin.terms.iter().map(|(l, _)| self.values.loops[*l as usize].mean.max(1.0)).product();
+        let each = dim / pieces.max(1.0);
+        let trips = each / step;
+        self.values.loops[id as usize] = Loop { mean: trips, most: trips.ceil(), span: each, guess: true };
+    }
+
     fn leaf(&mut self, first: LoopId, accesses: Vec<Access>, work: Work) -> Node {
         let loops = first..self.next_loop();
         self.leaves.push(Leaf { around: self.around.clone(), weight: self.weight, loops, accesses, work });
@@ -289,7 +306,7 @@ impl Build<'_> {
         let first = self.next_loop();
         let mut axes: SmallVec<[LoopId; 4]> = SmallVec::new();
         for a in &n.axes {
-            axes.push(self.values.count(a.var, &self.extent(a.extent)));
+            axes.push(self.values.count(a.var, &self.extent(a.extent, a.bound)));
         }
         let reduced: Terms = axes[n.axes.len() - n.reduce..].iter().map(|l| (*l, 1.0)).collect();
         for c in &n.carries {
@@ -305,10 +322,11 @@ impl Build<'_> {
     }
 
     /// Iterations of an axis: not rounded, so that the mean of full blocks and a cut one stays exact.
-    fn extent(&self, v: Val) -> Trips {
+    fn extent(&self, v: Val, bound: Option<u64>) -> Trips {
         let k = self.values.of(v);
         let k = self.difference(&Known { at: [0.0; 3], guess: false, ..k.clone() }, &k);
-        Trips { mean: k.mean(), most: k.most(), guess: k.guess }
+        let bound = bound.map_or(f64::INFINITY, |b| b as f64);
+        Trips { mean: k.mean().min(bound), most: k.most().min(bound), guess: k.guess }
     }
 
     fn nest_work(&self, n: &Nest, axes: &[LoopId]) -> NestWork {
@@ -402,7 +420,7 @@ impl Build<'_> {
 
     fn contract(&mut self, c: &Contract) -> Node {
         let first = self.next_loop();
-        let mut enter = |e: &Extent| self.values.repeat(&self.extent(e.extent), 1.0);
+        let mut enter = |e: &Extent| self.values.repeat(&self.extent(e.extent, e.bound), 1.0);
         let batch: SmallVec<[LoopId; 2]> = c.batch.iter().map(&mut enter).collect();
         let (m, n, k) = (enter(&c.m), enter(&c.n), enter(&c.k));
         let (lhs, rhs) = (self.window(&c.lhs, &batch, m, k), self.window(&c.rhs, &batch, k, n));
