@@ -105,7 +105,8 @@ fn rows(cases: &mut Vec<Case>) -> Result<()> {
     }
     for [m, n] in [[64, 1024], [4096, 2048], [999, 77]] {
         let (x, w, b) = (data.tensor([m, n])?, data.tensor([n])?, data.tensor([n])?);
-        let dims: [(&str, &[usize]); 4] = [("x", &[m, n]), ("weight", &[n]), ("bias", &[n]), ("out", &[m, n])];
+        let dims: [(&str, &[usize]); 5] =
+            [("x", &[m, n]), ("weight", &[n]), ("bias", &[n]), ("out", &[m, n]), ("rstds", &[m])];
         cases.push(case(format!("layer_norm {m}x{n}"), &dims, move || layer_norm(&x, &w, Some(&b), 1e-5).map(drop)));
     }
     for [m, n] in [[16, 1000], [256, 32_000], [1023, 129]] {

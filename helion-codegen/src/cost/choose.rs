@@ -2,48 +2,84 @@
 
 use super::predict;
 use crate::{passes, schedule};
-use helion_ir::config::{Config, ConfigSpace, Knob};
+use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
 use helion_ir::loops;
 use helion_ir::target::Target;
-use helion_ir::tile::Verified;
+use helion_ir::tile::{Dim, Function, Inst, Op, ValueId, Verified};
 
 /// The most schedules that [`choose`] makes.
-pub const MOST_SCHEDULES: usize = 40;
+pub const MOST_SCHEDULES: usize = 24;
 
 /// How much better a config must look to replace the one before: the model is not more exact than this, and the
 /// space's defaults were chosen with care.
-const MARGIN: f64 = 0.97;
+const MARGIN: f64 = 0.96;
 
 /// The config to use for these sizes when nothing was measured: from the space's default, one slot after the other is
-/// set to the value with the least predicted time, until none changes. Deterministic, and about a millisecond.
+/// set to the value with the least predicted time, until none changes or [`MOST_SCHEDULES`] were looked at.
+/// Deterministic, and about a millisecond.
 pub fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], target: &Target, threads: u32) -> Config {
-    let mut config = space.default_config();
-    let mut left = MOST_SCHEDULES;
-    let mut time = |c: &Config| -> Option<f64> {
-        left = left.checked_sub(1)?;
-        predict(&plan(kernel, c, target)?, sizes, target, threads)
-    };
+    let func = kernel.function();
+    let slots: Vec<(&Slot, Vec<u64>)> = space
+        .slots
+        .iter()
+        .filter(|(s, _)| is_seen(s.knob))
+        .map(|(s, values)| (s, distinct(s, values, extent(func, s, sizes))))
+        .filter(|(_, values)| values.len() > 1)
+        .collect();
+    descend(space.default_config(), &slots, &mut |config| {
+        predict(&plan(kernel, config, target)?, sizes, target, threads)
+    })
+}
+
+/// Coordinate descent from a config, with at most [`MOST_SCHEDULES`] looks.
+fn descend(mut config: Config, slots: &[(&Slot, Vec<u64>)], time: &mut dyn FnMut(&Config) -> Option<f64>) -> Config {
+    let mut left = MOST_SCHEDULES - 1;
     let Some(mut best) = time(&config) else { return config };
-    loop {
-        let before = best;
-        for (slot, values) in space.slots.iter().filter(|(s, v)| is_seen(s.knob) && v.len() > 1) {
-            let mut winner = config.clone();
-            for v in values {
-                if config.get(slot) == Some(*v) {
-                    continue;
-                }
-                let other = config.clone().with(slot.clone(), *v);
-                if let Some(t) = time(&other)
-                    && t < best * MARGIN
-                {
-                    (best, winner) = (t, other);
-                }
+    // How many slots in a row kept their value.
+    let mut settled = 0;
+    for (slot, values) in slots.iter().cycle() {
+        if settled >= slots.len() || left == 0 {
+            break;
+        }
+        settled += 1;
+        let before = config.get(slot);
+        for v in values.iter().filter(|v| before != Some(**v)) {
+            let Some(rest) = left.checked_sub(1) else { break };
+            left = rest;
+            let other = config.clone().with((*slot).clone(), *v);
+            if let Some(t) = time(&other)
+                && t < best * MARGIN
+            {
+                (best, config) = (t, other);
+                settled = 1;
             }
-            config = winner;
         }
-        if best >= before {
-            return config;
+    }
+    config
+}
+
+/// The values of a slot that differ for these sizes: of the blocks that hold a whole tile variable, one.
+fn distinct(slot: &Slot, values: &[u64], extent: Option<u64>) -> Vec<u64> {
+    let Some(extent) = extent.filter(|_| slot.knob == Knob::Block) else { return values.to_vec() };
+    let mut found: Vec<u64> = Vec::new();
+    for v in values {
+        if !found.iter().any(|have| have == v || (*have >= extent && *v >= extent)) {
+            found.push(*v);
         }
+    }
+    found
+}
+
+/// How many indices the tile variable of a block has, if its bounds are sizes.
+fn extent(func: &Function, slot: &Slot, sizes: &[u64]) -> Option<u64> {
+    let tile = func.tiles.iter().find(|t| t.name == slot.of)?;
+    let made = |v: ValueId| -> Option<&Inst> { func.header.iter().find(|i| i.results.first() == Some(&v)) };
+    let begins = made(tile.begin)?;
+    let at_zero = matches!(&begins.op, Op::Const(l) if l.to_i64() == 0);
+    match made(tile.end)?.op {
+        Op::Extent(Dim::Const(n)) if at_zero => Some(n),
+        Op::Extent(Dim::Symbol(s)) if at_zero => sizes.get(s.index()).copied(),
+        _ => None,
     }
 }
 
@@ -62,5 +98,50 @@ fn is_seen(knob: Knob) -> bool {
         Knob::Fuse | Knob::Chunk | Knob::Interchange => false,
         Knob::MicroRows | Knob::MicroVectors | Knob::Kc | Knob::Mc | Knob::Nc | Knob::Pack => false,
         Knob::Unroll | Knob::Stages | Knob::Stream | Knob::Threads | Knob::Share => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slots() -> Vec<Slot> {
+        ["a", "b", "c"].map(|n| Slot::of(Knob::Block, n)).to_vec()
+    }
+
+    #[test]
+    fn descent_finds_the_valley_in_few_looks() {
+        let slots = slots();
+        let values: Vec<u64> = (1..=7).collect();
+        let with: Vec<_> = slots.iter().map(|s| (s, values.clone())).collect();
+        let start = slots.iter().fold(Config::new(), |c, s| c.with(s.clone(), 1));
+        let mut looks = 0;
+        let found = descend(start, &with, &mut |c| {
+            looks += 1;
+            Some(1.0 + slots.iter().map(|s| (c.get(s)? as f64 - 3.0).abs().into()).sum::<Option<f64>>()?)
+        });
+        assert!(looks <= MOST_SCHEDULES, "{looks}");
+        assert!(slots.iter().all(|s| found.get(s) == Some(3)), "{found}");
+    }
+
+    #[test]
+    fn looks_are_bounded_and_ties_keep_the_default() {
+        let slots = slots();
+        let values: Vec<u64> = (1..=1000).collect();
+        let with: Vec<_> = slots.iter().map(|s| (s, values.clone())).collect();
+        let start = slots.iter().fold(Config::new(), |c, s| c.with(s.clone(), 500));
+        let mut looks = 0;
+        let found = descend(start.clone(), &with, &mut |_| {
+            looks += 1;
+            Some(1.0)
+        });
+        assert_eq!((looks, found), (MOST_SCHEDULES, start));
+    }
+
+    #[test]
+    fn blocks_beyond_the_extent_are_one() {
+        let s = Slot::of(Knob::Block, "t");
+        assert_eq!(distinct(&s, &[256, 64, 128, 512, 32], Some(100)), [256, 64, 32]);
+        assert_eq!(distinct(&s, &[256, 64], None), [256, 64]);
     }
 }

@@ -14,6 +14,10 @@ const ACCUMULATORS: f64 = 2.0;
 /// Steps of `k`, and columns, that a product packs at once.
 const KC: f64 = 512.0;
 const NC: f64 = 2048.0;
+/// Products with at most so many rows read the right operand where it lies.
+const FEW: f64 = 32.0;
+/// Rows that then go over it at once.
+const SWEEP: f64 = 8.0;
 /// Cycles to pack an element: as it lies, across rows, with conversion.
 const PACK: [f64; 3] = [0.35, 1.0, 1.2];
 /// Cycles to start a register tile.
@@ -75,11 +79,14 @@ fn share(tree: &Tree, target: &Target, threads: f64, programs: f64) -> f64 {
     let sizes = [target.l1_bytes as f64, target.l2_bytes as f64, l3];
     let core_memory = f64::from(s.core_memory).min(f64::from(s.memory) / threads) * 1e6;
     let rates = [f64::from(s.l2_bytes) / 10.0 * hertz, f64::from(s.l3_bytes) / 10.0 * hertz, core_memory];
-    let traffic = sizes.map(|size| traffic::into_cache(tree, size * USABLE));
+    let into: Vec<Vec<f64>> =
+        sizes.iter().enumerate().map(|(i, size)| traffic::into_cache(tree, size * USABLE, i == 2)).collect();
     let mut total = programs * f64::from(s.program_cycles) / hertz;
     for (i, leaf) in tree.leaves.iter().enumerate() {
         let compute = runs(leaf, tree, Pick::Mean) * cycles(leaf, tree, target, Pick::Mean) / hertz;
-        let moved: f64 = traffic.iter().zip(rates).map(|(bytes, rate)| bytes[i] / rate).sum();
+        // What comes from farther away does not also come from the cache on the way.
+        let beyond = [into[1][i], into[2][i], 0.0];
+        let moved: f64 = (0..3).map(|level| (into[level][i] - beyond[level]).max(0.0) / rates[level]).sum();
         total += overlap(compute, moved);
     }
     total
@@ -134,33 +141,47 @@ fn contract(c: &ContractWork, leaf: &Leaf, tree: &Tree, target: &Target, pick: P
     if m <= 0.0 || n <= 0.0 || k <= 0.0 {
         return 0.0;
     }
+    let pack = |i: usize| if c.converted[i] { PACK[2] } else { PACK[usize::from(c.transposed[i])] };
+    let once = if m <= FEW && !c.transposed[1] {
+        sweeps(c, target, [m, n, k]) + m * k * pack(0)
+    } else {
+        tiles(c, target, [m, n, k]) + m * k * pack(0) * (n / NC).ceil() + n * k * pack(1)
+    };
+    batch * (60.0 + once)
+}
+
+/// Cycles of a product in register tiles.
+fn tiles(c: &ContractWork, target: &Target, [m, n, k]: [f64; 3]) -> f64 {
     let lanes = (f64::from(target.vector_bytes) / c.dtype.size() as f64).max(1.0);
     let (rows, vectors) = c.micro.map_or_else(|| default_micro(target), |(r, v)| (f64::from(r), f64::from(v)));
     let rows = c.rows.map_or(rows, |b| rows.min(b as f64)).max(1.0);
     let columns = vectors * lanes;
-    // The last rows take the smallest kernel that holds them: halves of the full one.
+    // The last rows take the smallest kernel that holds them, of powers of two.
     let whole = (m / rows).floor();
     let rest = m - whole * rows;
-    let mut edge = rows;
-    while edge / 2.0 >= rest && edge > 1.0 {
-        edge = (edge / 2.0).floor();
-    }
+    let edge = rest.max(1.0).log2().ceil().exp2().min(rows);
     let per_cycle = f64::from(target.speed.vector_ops) / 10.0;
     let blocks = (k / KC).ceil();
     let kernel = |rows: f64| {
         let step = (rows * vectors / per_cycle).max(vectors).max(rows / 2.0).max(LATENCY / 2.0);
         k * step * 1.04 + blocks * (TILE + rows * vectors * 1.5)
     };
+    // A tile that is not full goes through other memory.
     let ragged = |rows: f64| kernel(rows) + blocks * rows * columns * 0.4;
     let across = (n / columns).floor();
     let part = if n > across * columns { 1.0 } else { 0.0 };
-    let mut tiles = whole * (across * kernel(rows) + part * ragged(rows));
-    if rest > 0.0 {
-        tiles += (across + part) * ragged(edge);
-    }
-    let pack = |i: usize| if c.converted[i] { PACK[2] } else { PACK[usize::from(c.transposed[i])] };
-    let packing = m * k * pack(0) * (n / NC).ceil() + n * k * pack(1);
-    batch * (60.0 + tiles + packing)
+    let full = whole * (across * kernel(rows) + part * ragged(rows));
+    full + if rest > 0.0 { (across + part) * ragged(edge) } else { 0.0 }
+}
+
+/// Cycles of a product with few rows: sums stay in memory, the right operand passes by once for each group of rows.
+fn sweeps(c: &ContractWork, target: &Target, [m, n, k]: [f64; 3]) -> f64 {
+    let lanes = (f64::from(target.vector_bytes) / c.dtype.size() as f64).max(1.0);
+    let per_cycle = f64::from(target.speed.vector_ops) / 10.0;
+    let groups = (m / SWEEP).ceil();
+    let rows = m / groups;
+    let vectors = k * (n / lanes).ceil();
+    groups * (vectors * (rows * 2.5 / per_cycle).max(1.0) + k / SWEEP * TILE)
 }
 
 /// The register tile that fills the registers.

@@ -13,9 +13,10 @@ use std::ops::Range;
 /// Bytes of the lines in which caches are filled.
 const LINE: f64 = 64.0;
 
-/// Bytes that come into one cache, for each leaf, over the whole share of a thread.
-pub(super) fn into_cache(tree: &Tree, capacity: f64) -> Vec<f64> {
-    let mut t = Traffic { tree, capacity, out: vec![0.0; tree.leaves.len()], outer: SmallVec::new() };
+/// Bytes that come into one cache, for each leaf, over the whole share of a thread. The last cache is the one before
+/// memory.
+pub(super) fn into_cache(tree: &Tree, capacity: f64, last: bool) -> Vec<f64> {
+    let mut t = Traffic { tree, capacity, last, out: vec![0.0; tree.leaves.len()], outer: SmallVec::new() };
     let all = Part { loops: 0..tree.loops.len() as LoopId, leaves: 0..tree.leaves.len() };
     // What fits as a whole is still there from the launch before.
     if t.footprint(&all) > capacity {
@@ -26,11 +27,11 @@ pub(super) fn into_cache(tree: &Tree, capacity: f64) -> Vec<f64> {
 
 /// Bytes of tensors that one launch surely reads or writes.
 pub(super) fn compulsory(tree: &Tree) -> f64 {
-    let t = Traffic { tree, capacity: 0.0, out: Vec::new(), outer: SmallVec::new() };
+    let t = Traffic { tree, capacity: 0.0, last: false, out: Vec::new(), outer: SmallVec::new() };
     let loops = 0..tree.loops.len() as LoopId;
     let mut found: SmallVec<[(Mem, f64); 8]> = SmallVec::new();
     for a in tree.leaves.iter().filter(|l| l.weight >= 1.0).flat_map(|l| &l.accesses) {
-        let sure = |s: &Span| s.linear && s.terms.iter().all(|(l, _)| !tree.loops[*l as usize].guess);
+        let sure = |s: &Span| s.terms.iter().all(|(l, c)| !c.is_nan() && !tree.loops[*l as usize].guess);
         if !matches!(a.mem, Mem::Tensor(_)) || !a.unit || !a.axes.iter().all(sure) {
             continue;
         }
@@ -53,6 +54,7 @@ struct Part {
 struct Traffic<'a> {
     tree: &'a Tree,
     capacity: f64,
+    last: bool,
     out: Vec<f64>,
     /// The loops around the part that is looked at.
     outer: SmallVec<[LoopId; 8]>,
@@ -65,6 +67,17 @@ struct Touched {
     /// The first leaf that does.
     first: usize,
     write: bool,
+    stream: bool,
+}
+
+/// How an access moves along one axis.
+struct Reach {
+    /// How many places it jumps to.
+    pieces: f64,
+    /// Steps from each.
+    steps: f64,
+    /// From the first of these to the last.
+    span: f64,
 }
 
 impl Traffic<'_> {
@@ -141,7 +154,7 @@ impl Traffic<'_> {
                 }
             }
             // A store brings a line in and takes it out again.
-            let ways = if t.write { 2.0 } else { 1.0 };
+            let ways = if t.write && !(t.stream && self.last) { 2.0 } else { 1.0 };
             let weight = self.tree.leaves[t.first].weight;
             self.out[t.first] += t.bytes * times * ways * weight;
         }
@@ -173,7 +186,7 @@ impl Traffic<'_> {
                     t.bytes = t.bytes.max(bytes);
                     t.write |= a.write;
                 }
-                None => found.push(Touched { mem: a.mem, bytes, first, write: a.write }),
+                None => found.push(Touched { mem: a.mem, bytes, first, write: a.write, stream: a.stream }),
             }
         }
         found
@@ -184,27 +197,36 @@ impl Traffic<'_> {
         let Some((last, rest)) = a.axes.split_last() else { return a.size };
         let mut rows = 1.0;
         for s in rest {
-            let (n, span) = self.reach(s, loops);
-            rows *= if s.linear { n.min(span) } else { n };
+            let r = self.reach(s, loops);
+            rows *= (r.pieces * r.steps.min(r.span)).min(s.dim.max(1.0));
         }
-        let (n, span) = self.reach(last, loops);
+        let r = self.reach(last, loops);
         // Few steps over a long way touch a line each.
-        let dense = a.unit && last.linear && span * a.size <= n * LINE;
-        let row = if dense { (span * a.size).max(LINE) } else { n * LINE };
+        let dense = a.unit && r.span * a.size <= r.steps * LINE;
+        let piece = if dense { (r.span * a.size).max(LINE) } else { r.steps * LINE };
         // Short rows lie side by side.
-        (rows * row).min(self.whole(a))
+        (rows * r.pieces * piece).min(rows * self.row(a, last)).min(self.whole(a))
     }
 
-    /// How many indices an access takes along an axis while these loops run, and from the first to the last.
-    fn reach(&self, s: &Span, loops: &Range<LoopId>) -> (f64, f64) {
-        let (mut n, mut span) = (1.0, 1.0);
+    /// How an access moves along an axis while these loops run.
+    fn reach(&self, s: &Span, loops: &Range<LoopId>) -> Reach {
+        let mut r = Reach { pieces: 1.0, steps: 1.0, span: 1.0 };
         for (l, c) in s.terms.iter().filter(|(l, _)| loops.contains(l)) {
             let l = &self.tree.loops[*l as usize];
-            n *= l.mean.max(1.0);
-            span += c.abs() * (l.span - 1.0);
+            if c.is_nan() {
+                r.pieces *= l.mean.max(1.0);
+            } else {
+                r.steps *= l.mean.max(1.0);
+                r.span += c.abs() * (l.span - 1.0);
+            }
         }
         let dim = s.dim.max(1.0);
-        (n.min(dim), span.min(dim))
+        Reach { pieces: r.pieces.min(dim), steps: r.steps.min(dim), span: r.span.min(dim) }
+    }
+
+    /// Bytes of a whole row, in lines.
+    fn row(&self, a: &Access, last: &Span) -> f64 {
+        if a.unit { (last.dim * a.size).max(LINE) } else { last.dim.max(1.0) * LINE }
     }
 
     fn whole(&self, a: &Access) -> f64 {

@@ -116,6 +116,8 @@ pub(super) struct Access {
     pub axes: SmallVec<[Span; 3]>,
     /// Whether elements along the last axis are neighbours.
     pub unit: bool,
+    /// Whether the launch writes all of it and never reads it: large ones are stored around the caches.
+    pub stream: bool,
 }
 
 /// How an access moves along one axis.
@@ -125,8 +127,6 @@ pub(super) struct Span {
     pub dim: f64,
     /// The loops it depends on.
     pub terms: Terms,
-    /// Whether the terms say where.
-    pub linear: bool,
 }
 
 /// A function in numbers.
@@ -159,6 +159,7 @@ impl Tree {
             b.around.push(id);
         }
         let body = b.list(&f.body);
+        b.mark_streams();
         Tree { loops: b.values.loops, grid: f.grid.len(), body, leaves: b.leaves }
     }
 }
@@ -173,6 +174,18 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
+    /// Finds the tensors that are written in vector loops and never read.
+    fn mark_streams(&mut self) {
+        let mut read: SmallVec<[Mem; 8]> = SmallVec::new();
+        for leaf in &self.leaves {
+            let slow = !matches!(&leaf.work, Work::Nest(n) if n.lanes_of.is_some());
+            read.extend(leaf.accesses.iter().filter(|a| slow || !a.write).map(|a| a.mem));
+        }
+        for a in self.leaves.iter_mut().flat_map(|l| &mut l.accesses) {
+            a.stream = matches!(a.mem, Mem::Tensor(_)) && !read.contains(&a.mem);
+        }
+    }
+
     fn list(&mut self, list: &[Stmt]) -> Vec<Node> {
         let mut out = Vec::with_capacity(list.len());
         for s in list {
@@ -196,7 +209,7 @@ impl Build<'_> {
             Stmt::For { var, begin, end, step, body } => {
                 let (begin, step) = (self.values.of(*begin), self.values.of(*step).at[0].max(1.0));
                 let span = self.difference(&begin, &self.values.of(*end));
-                let id = self.values.enter(*var, &begin, step, &span.trips(step));
+                let id = self.values.enter(*var, &begin, step, &loop_trips(&span, step));
                 let node = self.repeat(id, |s| s.list(body));
                 if span.guess
                     && let Node::Loop(l) = &node
@@ -245,7 +258,7 @@ impl Build<'_> {
             let d = end.at[i] - begin.at[i];
             if guess && d <= 0.0 { UNKNOWN } else { d.max(0.0) }
         });
-        Known { at, trips: begin.trips.max(end.trips), terms: Terms::new(), linear: false, guess }
+        Known { at, trips: begin.trips.max(end.trips), terms: Terms::new(), guess }
     }
 
     fn repeat(&mut self, id: LoopId, body: impl FnOnce(&mut Self) -> Vec<Node>) -> Node {
@@ -259,7 +272,7 @@ impl Build<'_> {
     /// A better guess for a loop whose bounds are data: its pieces make up an axis that it walks along.
     fn guess(&mut self, id: LoopId, begin: &Known, step: f64, leaves: Range<usize>) {
         let spans = self.leaves[leaves].iter().flat_map(|l| &l.accesses).flat_map(|a| &a.axes);
-        let axis = spans.filter(|s| s.linear || s.terms.len() == 1).find(|s| s.terms.iter().any(|(l, _)| *l == id));
+        let axis = spans.into_iter().find(|s| s.terms.iter().any(|(l, c)| *l == id && !c.is_nan()));
         let Some(dim) = axis.map(|s| s.dim) else { return };
         let pieces: f64 = begin.terms.iter().map(|(l, _)| self.values.loops[*l as usize].mean.max(1.0)).product();
         let each = dim / pieces.max(1.0);
@@ -278,10 +291,10 @@ impl Build<'_> {
         let Some((mem, index, write)) = place(inst) else { return };
         let Some((size, dims, unit)) = self.memory(mem) else { return };
         let axes = index.iter().zip(&dims).map(|(v, dim)| {
-            let k = self.values.of(*v);
-            Span { dim: *dim, terms: k.terms, linear: k.linear }
+            let terms = self.values.of(*v).terms;
+            Span { dim: *dim, terms }
         });
-        out.push(Access { mem, write, size, axes: axes.collect(), unit });
+        out.push(Access { mem, write, size, axes: axes.collect(), unit, stream: false });
     }
 
     /// Bytes of an element, extents, and whether the last axis is dense; `None` for a scalar.
@@ -370,7 +383,7 @@ impl Build<'_> {
                 w.start += ops::scalar(self.f, inst);
                 continue;
             }
-            let steady = inst.result.and_then(|v| self.values.get(v)).is_some_and(|k| k.linear);
+            let steady = inst.result.and_then(|v| self.values.get(v)).is_some_and(Known::is_linear);
             if steady && place(inst).is_none() {
                 // An index, known from where the loop begins.
                 w.start += 1.0;
@@ -400,7 +413,7 @@ impl Build<'_> {
             },
             Mem::Buffer(b) => {
                 let dims = &self.f.buffers.get(b.index())?.dims;
-                dims.iter().map(|d| self.values.get(*d).filter(|k| k.linear).map(|k| k.at[0])).collect()
+                dims.iter().map(|d| self.values.get(*d).filter(|k| k.is_linear()).map(|k| k.at[0])).collect()
             }
         };
         let (mut stride, mut total) = (Some(1.0), 0.0);
@@ -408,7 +421,7 @@ impl Build<'_> {
             if let Some(k) = self.values.get(*v)
                 && let Some(c) = k.along(axis)
             {
-                if !k.linear {
+                if c.is_nan() {
                     return None;
                 }
                 total += c * stride?;
@@ -428,12 +441,15 @@ impl Build<'_> {
         let dtype = self.f.buffers.get(c.acc.index()).map_or(DType::F32, |b| b.dtype);
         if let Some((size, dims, unit)) = self.memory(Mem::Buffer(c.acc)) {
             let walk = batch.iter().chain([&m, &n]);
-            let axes = walk.zip(&dims).map(|(l, dim)| Span {
-                dim: *dim,
-                terms: std::iter::once((*l, 1.0)).collect(),
-                linear: true,
+            let axes = walk.zip(&dims).map(|(l, dim)| Span { dim: *dim, terms: std::iter::once((*l, 1.0)).collect() });
+            accesses.push(Access {
+                mem: Mem::Buffer(c.acc),
+                write: true,
+                size,
+                axes: axes.collect(),
+                unit,
+                stream: false,
             });
-            accesses.push(Access { mem: Mem::Buffer(c.acc), write: true, size, axes: axes.collect(), unit });
         }
         let dtype_of = |mem: Mem| match mem {
             Mem::Tensor(p) => match self.f.params.get(p.index()).map(|p| &p.kind) {
@@ -463,8 +479,7 @@ impl Build<'_> {
         let (size, dims, unit) = self.memory(o.mem)?;
         let mut axes: SmallVec<[Span; 3]> = SmallVec::new();
         for (v, dim) in o.origin.iter().zip(&dims) {
-            let k = self.values.of(*v);
-            axes.push(Span { dim: *dim, terms: k.terms, linear: k.linear });
+            axes.push(Span { dim: *dim, terms: self.values.of(*v).terms });
         }
         let walks = o.batch.iter().copied().zip(batch.iter().copied()).chain([(o.row, row), (o.col, col)]);
         for (axis, l) in walks {
@@ -472,8 +487,16 @@ impl Build<'_> {
                 span.terms.push((l, 1.0));
             }
         }
-        Some(Access { mem: o.mem, write: false, size, axes, unit })
+        Some(Access { mem: o.mem, write: false, size, axes, unit, stream: false })
     }
+}
+
+/// Iterations of a loop over `span` indices. Where that varies, as below a diagonal, a cut last block is on average not
+/// what it is at the end; then parts of iterations count.
+fn loop_trips(span: &Known, step: f64) -> Trips {
+    let trips = span.trips(step);
+    let even = span.at.iter().all(|n| *n == span.at[0]);
+    Trips { mean: if even { trips.mean } else { (span.mean() / step).max(1.0).min(trips.most) }, ..trips }
 }
 
 /// The memory, the indices, and whether it is written.

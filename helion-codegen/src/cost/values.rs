@@ -15,7 +15,8 @@ pub(super) const UNKNOWN: f64 = 64.0;
 /// A loop, by its position in [`Loops`].
 pub(super) type LoopId = u32;
 
-/// Loop variables with factors; a constant part is left out.
+/// Loop variables with factors; a constant part is left out. The factor of one that counts in some other way is not a
+/// number.
 pub(super) type Terms = SmallVec<[(LoopId, f64); 2]>;
 
 /// What is known of an integer.
@@ -27,19 +28,17 @@ pub(super) struct Known {
     pub trips: f64,
     /// The loops it depends on, with factors.
     pub terms: Terms,
-    /// Whether it is the sum of its terms and a constant.
-    pub linear: bool,
     /// Whether the numbers are a guess.
     pub guess: bool,
 }
 
 impl Known {
     fn constant(v: f64) -> Known {
-        Known { at: [v; 3], trips: 1.0, terms: Terms::new(), linear: true, guess: false }
+        Known { at: [v; 3], trips: 1.0, terms: Terms::new(), guess: false }
     }
     /// Something made of other values in a way that is not followed.
     pub(super) fn opaque(terms: Terms) -> Known {
-        Known { at: [UNKNOWN; 3], trips: 1.0, terms, linear: false, guess: true }
+        Known { at: [UNKNOWN; 3], trips: 1.0, terms, guess: true }
     }
     /// The mean over all iterations.
     pub(super) fn mean(&self) -> f64 {
@@ -58,12 +57,16 @@ impl Known {
     pub(super) fn trips(&self, step: f64) -> Trips {
         Trips { mean: (self.mean() / step).ceil(), most: (self.most() / step).ceil(), guess: self.guess }
     }
-    /// The factor of a loop variable.
+    /// Whether it is the sum of its terms and a constant.
+    pub(super) fn is_linear(&self) -> bool {
+        !self.guess && self.terms.iter().all(|(_, c)| !c.is_nan())
+    }
+    /// The factor of a loop variable it depends on.
     pub(super) fn along(&self, id: LoopId) -> Option<f64> {
         self.terms.iter().find(|(l, _)| *l == id).map(|(_, c)| *c)
     }
     fn is_fixed(&self) -> bool {
-        self.linear && self.terms.is_empty()
+        !self.guess && self.terms.is_empty()
     }
 }
 
@@ -150,8 +153,7 @@ impl<'a> Values<'a> {
         let at = [begin.at[0], begin.at[1] + (last / 2.0).floor() * step, begin.at[2] + last * step];
         let mut terms = begin.terms.clone();
         terms.push((id, 1.0));
-        let (linear, guess) = (begin.linear, begin.guess);
-        self.set(var, Known { at, trips: trips.most.max(begin.trips), terms, linear, guess });
+        self.set(var, Known { at, trips: trips.most.max(begin.trips), terms, guess: begin.guess });
         id
     }
 
@@ -186,9 +188,9 @@ impl<'a> Values<'a> {
 
     fn union(&self, inst: &Inst) -> Terms {
         let mut all = Terms::new();
-        for (l, c) in inst.args.iter().filter_map(|v| self.get(*v)).flat_map(|k| &k.terms) {
+        for (l, _) in inst.args.iter().filter_map(|v| self.get(*v)).flat_map(|k| &k.terms) {
             if all.iter().all(|(have, _)| have != l) {
-                all.push((*l, *c));
+                all.push((*l, f64::NAN));
             }
         }
         all
@@ -208,18 +210,18 @@ fn binary(op: BinaryOp, a: &Known, b: &Known) -> Known {
         _ => UNKNOWN,
     };
     let at = [f(a.at[0], b.at[0]), f(a.at[1], b.at[1]), f(a.at[2], b.at[2])];
-    let (terms, linear) = match op {
-        BinaryOp::Add => (sum(a, b, 1.0), a.linear && b.linear),
-        BinaryOp::Sub => (sum(a, b, -1.0), a.linear && b.linear),
-        BinaryOp::Mul if b.is_fixed() => (scaled(a, b.at[0]), a.linear),
-        BinaryOp::Mul if a.is_fixed() => (scaled(b, a.at[0]), b.linear),
-        BinaryOp::Div if b.is_fixed() && b.at[0] != 0.0 => (scaled(a, 1.0 / b.at[0]), a.linear),
+    let terms = match op {
+        BinaryOp::Add => sum(a, b, 1.0),
+        BinaryOp::Sub => sum(a, b, -1.0),
+        BinaryOp::Mul if b.is_fixed() => scaled(a, b.at[0]),
+        BinaryOp::Mul if a.is_fixed() => scaled(b, a.at[0]),
+        BinaryOp::Div if b.is_fixed() && b.at[0] != 0.0 => scaled(a, 1.0 / b.at[0]),
         // A clamped index is about the index.
-        BinaryOp::Min | BinaryOp::Max if b.is_fixed() => (a.terms.clone(), a.linear),
-        BinaryOp::Min | BinaryOp::Max if a.is_fixed() => (b.terms.clone(), b.linear),
-        _ => (sum(a, b, 1.0), a.is_fixed() && b.is_fixed()),
+        BinaryOp::Min | BinaryOp::Max if b.is_fixed() => a.terms.clone(),
+        BinaryOp::Min | BinaryOp::Max if a.is_fixed() => b.terms.clone(),
+        _ => scaled(&Known { terms: sum(a, b, 1.0), ..a.clone() }, f64::NAN),
     };
-    Known { at, trips: a.trips.max(b.trips), terms, linear, guess: a.guess || b.guess }
+    Known { at, trips: a.trips.max(b.trips), terms, guess: a.guess || b.guess }
 }
 
 fn scaled(a: &Known, by: f64) -> Terms {
