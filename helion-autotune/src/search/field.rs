@@ -266,7 +266,7 @@ impl<'a> Field<'a> {
 
     /// A second copy of the default for the final; its first copy when there is none.
     pub(super) fn copy_default(&mut self, first: Id) -> Id {
-        self.bench.prepare(&[self.default.clone()]).pop().and_then(Result::ok).unwrap_or(first)
+        self.bench.prepare(std::slice::from_ref(&self.default)).pop().and_then(Result::ok).unwrap_or(first)
     }
 
     /// Takes one sample of each, in this order; the answers are seconds.

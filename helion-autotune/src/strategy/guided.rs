@@ -214,7 +214,7 @@ impl Guided {
         while picked.len() < 2 * n {
             // In turn what may be much faster and what is likely a little faster: the first finds new places, the
             // second goes down to the bottom of known ones.
-            let bold = picked.len() % 2 == 0;
+            let bold = picked.len().is_multiple_of(2);
             let worth = |c: &Candidate| if bold { c.gain } else { -c.mean };
             let better = |a: &usize, b: &usize| worth(&candidates[*a]).total_cmp(&worth(&candidates[*b]));
             let Some(i) = (0..candidates.len()).max_by(better) else { break };

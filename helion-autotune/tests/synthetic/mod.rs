@@ -87,6 +87,9 @@ pub enum Model {
     Misleading,
 }
 
+/// What goes wrong with a config, if anything.
+pub type Fault = Box<dyn Fn(&Config) -> Option<Rejection>>;
+
 /// A bench of a surface.
 pub struct Synthetic {
     pub surface: Surface,
@@ -97,9 +100,9 @@ pub struct Synthetic {
     /// Seconds that preparing takes.
     pub compile: f64,
     /// What happens to configs, decided before anything else.
-    pub fault: Box<dyn Fn(&Config) -> Option<Rejection>>,
+    pub fault: Fault,
     /// Fails when it is sampled, not when it is prepared.
-    pub late: Box<dyn Fn(&Config) -> Option<Rejection>>,
+    pub late: Fault,
     pub bound: Option<f64>,
     prepared: Vec<Config>,
     pub asked: HashMap<Config, usize>,

@@ -10,11 +10,14 @@ pub struct Kind {
     pub make: fn() -> Surface,
 }
 
+/// The seconds of a config; none where it is illegal.
+pub type Time = Box<dyn Fn(&Config) -> Option<f64>>;
+
 /// A space and the time of each of its configs; no time where a config is illegal.
 pub struct Surface {
     pub name: &'static str,
     pub space: ConfigSpace,
-    pub time: Box<dyn Fn(&Config) -> Option<f64>>,
+    pub time: Time,
 }
 
 /// All of them.
