@@ -39,6 +39,7 @@
 //! | [`kernel`], [`device`], [`tile_fn!`] | the macros |
 //! | [`tune`], [`explain`], [`with_config`], [`with_threads`], [`check`] | running any kernels in another way |
 //! | [`tuning`] | which config a launch takes and why; tables of tuning results to ship |
+//! | [`tunable`] | choices of an algorithm that a kernel leaves to the tuner |
 //! | [`settings`] | environment variables, and setting them from code |
 //! | [`runtime`] | what is under a launch: memory, threads, launches by hand |
 //! | [`Error`] | what can go wrong, as one type; nothing panics on bad input |
@@ -64,6 +65,7 @@ pub mod guide;
 pub mod lang;
 pub mod runtime;
 pub mod settings;
+pub mod tunable;
 pub mod tuning;
 
 pub use error::{Error, Kind as ErrorKind, Result};
@@ -80,6 +82,7 @@ pub use lang::expansion as __m;
 /// Everything a file with kernels needs: `use helion::prelude::*;`.
 pub mod prelude {
     pub use crate::ensure;
+    pub use crate::tunable;
     pub use crate::error::{Error, Result};
     pub use crate::lang::{
         Bits, DotInto, Elem, Extent, Extents, F8E4M3, F8E5M2, Float, Int, Num, Scalar, Size, TensorMut, TensorRef,

@@ -8,8 +8,8 @@ use crate::device::{Cx, plain};
 use crate::host::HostCode;
 use crate::scope::{Bind, Host, pattern_names};
 use crate::shape_test;
-use proc_macro2::{Ident, Span, TokenStream};
-use quote::{quote, quote_spanned};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::parse::Parser;
 use syn::spanned::Spanned;
 use syn::visit_mut::VisitMut;
@@ -211,6 +211,20 @@ fn named_type(f: &ItemFn) -> TokenStream {
         .collect();
     let function = if parameters.is_empty() { quote!(#name) } else { quote!(#name::<#(#parameters),*>) };
     let text = name.to_string();
+    let tune = if mentions(f.block.to_token_stream(), "tunable") {
+        let (copies, given) = trial_arguments(f, &names);
+        quote! {
+            ::helion::__m::tune_calls(#text, tuner, |trial| {
+                if trial {
+                    #(#copies)*
+                    return #function(#(#given),*);
+                }
+                #function(#(#names),*)
+            })
+        }
+    } else {
+        quote!(::helion::__m::tune(tuner, || #function(#(#names),*)))
+    };
     let doc =
         format!("The kernel [`{text}`](fn@{text}) as a value: tuning, explanation, and calls with a pinned config.");
     // An `impl Trait` argument cannot be named again.
@@ -227,7 +241,7 @@ fn named_type(f: &ItemFn) -> TokenStream {
             /// Calls the kernel and searches for its fastest config on these arguments, which later calls use. How to
             /// search is an `Effort` or a `Tuner`.
             #vis fn tune #impl_generics (#(#types,)* tuner: impl ::core::convert::Into<::helion::__m::Tuner>) -> <#output as ::helion::__m::Outcome>::With<::helion::__m::Tuned> #where_clause {
-                ::helion::__m::tune(tuner, || #function(#(#names),*))
+                #tune
             }
             /// What the kernel becomes for these arguments: config, tile IR, loop IR, machine code.
             #vis fn explain #impl_generics (#(#types),*) -> <#output as ::helion::__m::Outcome>::With<::helion::__m::Explained> #where_clause {
@@ -247,6 +261,29 @@ fn named_type(f: &ItemFn) -> TokenStream {
             }
         }
     }
+}
+
+/// Whether tokens hold this word.
+fn mentions(tokens: TokenStream, word: &str) -> bool {
+    tokens.into_iter().any(|t| match t {
+        TokenTree::Ident(i) => i == word,
+        TokenTree::Group(g) => mentions(g.stream(), word),
+        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+    })
+}
+
+/// For trial calls: copies of what the kernel may write, and what to pass.
+fn trial_arguments(f: &ItemFn, names: &[Ident]) -> (Vec<TokenStream>, Vec<TokenStream>) {
+    let types = f.sig.inputs.iter().filter_map(|a| if let FnArg::Typed(p) = a { Some(&*p.ty) } else { None });
+    let one = |(name, ty): (&Ident, &Type)| match ty {
+        Type::Reference(r) if r.mutability.is_some() => {
+            let copy = Ident::new(&format!("{name}_copy"), Span::mixed_site());
+            (Some(quote!(let mut #copy = (*#name).copy();)), quote!(&mut #copy))
+        }
+        _ => (None, quote!(#name)),
+    };
+    let (copies, given): (Vec<_>, Vec<_>) = names.iter().zip(types).map(one).unzip();
+    (copies.into_iter().flatten().collect(), given)
 }
 
 /// A name for an argument whose pattern may be anything, and its type.

@@ -118,7 +118,7 @@ pub mod expansion {
     pub use super::domain::{VarName, between, capture_loop, fix_sizes};
     pub use super::elem::{bf16, f16};
     pub use super::index::{index, store};
-    pub use super::modes::{Outcome, choices, explain, pinned, tune};
+    pub use super::modes::{Outcome, choices, explain, pinned, tune, tune_calls};
     pub use super::shape_test::{ShapeTest, Sizes, attempt};
     pub use super::tile_fn::{Apply, Named, closed};
     pub use super::trace::{Names, device_names};

@@ -54,6 +54,22 @@ fn within<O: Outcome, X>(
 pub fn tune<O: Outcome>(tuner: impl Into<Tuner>, call: impl FnOnce() -> O) -> O::With<Tuned> {
     within(call, |f| runtime::tune(tuner, f))
 }
+/// `kernel::tune(…, tuner)` of a kernel with tunables, which is called many times: for trial, or for real.
+pub fn tune_calls<O: Outcome>(
+    kernel: &str,
+    tuner: impl Into<Tuner>,
+    mut call: impl FnMut(bool) -> O,
+) -> O::With<Tuned> {
+    let mut theirs = None;
+    let found = runtime::tune_calls(kernel, tuner, |trial| match call(trial).result() {
+        Ok(_) => Ok(()),
+        Err(e) => {
+            theirs = Some(e);
+            Err(Error::check("the kernel returned an error"))
+        }
+    });
+    O::with(found.map_err(|e| theirs.take().filter(|_| e == Error::check("the kernel returned an error")).unwrap_or_else(|| e.into())))
+}
 /// `kernel::explain(…)`.
 pub fn explain<O: Outcome>(call: impl FnOnce() -> O) -> O::With<Explained> {
     within(call, |f| runtime::explain(f))

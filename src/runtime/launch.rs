@@ -468,7 +468,7 @@ fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Bu
             mode::found(|f| f.choices.push(choice));
             return Ok(());
         }
-        Action::Run => {}
+        Action::Run | Action::Keep => {}
         Action::Explain => {
             let start = Instant::now();
             entry.pick(&traced, pinned, state.place());
@@ -497,7 +497,13 @@ fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Bu
             }
         }
     }
-    execute(state, &*entry.compiled(&traced, pinned, state.place())?, threads)
+    execute(state, &*entry.compiled(&traced, pinned, state.place())?, threads)?;
+    if mode.action == Action::Keep {
+        // SAFETY: the launch's tensors are live, and its written ones are ours alone until it ends.
+        let written = unsafe { super::outputs::written(state) }?;
+        mode::found(|f| f.written = written);
+    }
+    Ok(())
 }
 
 /// What was picked for a launch, for people.

@@ -40,6 +40,7 @@ mod show;
 mod storage;
 mod tensor;
 mod tune;
+pub(crate) mod tunables;
 mod views;
 
 pub use choose::{Choice, REACH, Source};
@@ -52,4 +53,4 @@ pub use records::{embed, export, forget, import};
 #[cfg(feature = "safetensors")]
 pub use safetensors::SafeTensors;
 pub use tensor::{RawView, Tensor};
-pub use tune::{Tuner, Tuning};
+pub use tune::{Tuner, Tuning, tune_calls};

@@ -11,7 +11,9 @@ use super::tune::{Tuner, Tuning};
 use crate::error::Result;
 use crate::settings::{self, Isa};
 pub use helion_autotune::Effort;
-use helion_ir::config::Config;
+use crate::tunable;
+use helion_ir::config::{Config, Scope};
+use helion_ir::dtype::DType;
 use helion_ir::tile::Verified;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -33,6 +35,8 @@ pub enum Action {
     Tune,
     /// Measure given configs, and run.
     Compare,
+    /// Run, and keep copies of what was written.
+    Keep,
 }
 
 /// The part of the mode that a warm launch looks at.
@@ -66,6 +70,8 @@ pub(super) struct Found {
     pub(super) rows: Vec<Row>,
     pub(super) traced: Vec<Verified>,
     pub(super) choices: Vec<Choice>,
+    /// What the last launch wrote.
+    pub(super) written: Vec<(DType, Vec<u8>)>,
 }
 
 pub(super) fn current() -> Mode {
@@ -102,9 +108,27 @@ fn within<R>(mode: Mode, f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Runs `f` with every launch in it using this config. What it does not mention stays the scheduler's.
+/// Runs `f` with every launch in it using this config. What it does not mention stays the scheduler's. A config of
+/// nothing but tunables ([`tunable`](crate::tunable)) leaves the launches their own configs.
 pub fn with_config<R>(config: &Config, f: impl FnOnce() -> R) -> R {
-    within(Mode { config: number(config), ..current() }, f)
+    let (mut launch, mut tunables) = (Config::new(), Config::new());
+    for (slot, v) in config.iter() {
+        let to = if slot.knob.scope() == Scope::Tunable { &mut tunables } else { &mut launch };
+        to.set(slot.clone(), v);
+    }
+    let config = if launch.is_empty() && !tunables.is_empty() { current().config } else { number(&launch) };
+    within(Mode { config, ..current() }, || tunable::with_pinned(&tunables, f))
+}
+
+/// Runs `f`, and gives copies of what its last launch wrote.
+///
+/// # Errors
+/// What `f` returns.
+pub(super) fn written<R>(f: impl FnOnce() -> Result<R>) -> Result<Vec<(DType, Vec<u8>)>> {
+    found(|x| x.written.clear());
+    let result = within(Mode { action: Action::Keep, ..current() }, f);
+    let written = found(|x| std::mem::take(&mut x.written));
+    result.map(|_| written)
 }
 
 /// Runs `f` with every launch in it using at most so many threads.

@@ -52,8 +52,7 @@ impl Outputs {
         for (i, c) in state.captures.iter().enumerate() {
             let Some(t) = c.tensor.as_ref().filter(|t| t.mutable) else { continue };
             let words = &state.words[c.word..];
-            let dims: Vec<usize> = words[1..1 + t.rank].iter().map(|&d| d as usize).collect();
-            let strides: Vec<isize> = words[1 + t.rank..1 + 2 * t.rank].iter().map(|&s| s as isize).collect();
+            let (dims, strides) = shape(words, t.rank);
             let keep = read.get(i).copied().unwrap_or(true);
             // SAFETY: promised by the caller; the words describe a tensor.
             copies.push(unsafe { Copy::new(c.word, words[0] as *const u8, c.dtype, &dims, &strides, keep) }?);
@@ -137,6 +136,31 @@ impl Outputs {
         let copy = unsafe { Copy::new(0, std::ptr::without_provenance(4096), DType::F32, &[count], &[1], false) };
         Outputs { copies: copy.into_iter().collect() }
     }
+}
+
+/// What the tensors written by a launch hold now.
+///
+/// # Errors
+/// When memory is short.
+///
+/// # Safety
+/// The launch's written tensors must be live, and not written by anyone meanwhile.
+pub(super) unsafe fn written(state: &State) -> Result<Vec<(DType, Vec<u8>)>> {
+    let mut all = Vec::new();
+    for c in &state.captures {
+        let Some(t) = c.tensor.as_ref().filter(|t| t.mutable) else { continue };
+        let (dims, strides) = shape(&state.words[c.word..], t.rank);
+        // SAFETY: promised by the caller; the words describe a tensor.
+        let copy = unsafe { Copy::new(c.word, state.words[c.word] as *const u8, c.dtype, &dims, &strides, true) }?;
+        all.extend(copy.original.map(|bytes| (c.dtype, bytes)));
+    }
+    Ok(all)
+}
+
+/// Extents and strides from the words of a tensor.
+fn shape(words: &[u64], rank: usize) -> (Vec<usize>, Vec<isize>) {
+    let dims = words[1..1 + rank].iter().map(|&d| d as usize).collect();
+    (dims, words[1 + rank..1 + 2 * rank].iter().map(|&s| s as isize).collect())
 }
 
 /// Which parameters a function loads from or updates atomically, or never touches.

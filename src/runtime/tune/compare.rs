@@ -50,6 +50,11 @@ impl Tolerance {
         Tolerance { unit: t.unit, sums, few: if t.sums && t.decides { FEW } else { 0.0 } }
     }
 
+    /// For results of different algorithms, whose sums are of unknown length.
+    pub(super) fn wide() -> Tolerance {
+        Tolerance { unit: 0.0, sums: 256.0 * unit(DType::F32) * 64.0, few: FEW }
+    }
+
     /// For results that differ by rounding once.
     #[cfg(test)]
     pub(super) fn tight() -> Tolerance {

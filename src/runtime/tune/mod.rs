@@ -10,6 +10,7 @@
 
 mod ahead;
 mod board;
+mod calls;
 mod candidates;
 mod check;
 mod compare;
@@ -24,6 +25,7 @@ mod reduced;
 mod tuner;
 mod wire;
 
+pub use calls::tune_calls;
 pub use tuner::Tuner;
 
 use super::compile::{self, Traced};
@@ -33,7 +35,7 @@ use super::{entry, records};
 use crate::error::{Error, Result};
 use candidates::Candidates;
 use helion_autotune::store::{Journal, Point, Store};
-use helion_autotune::{Bar, End, Observer, Outcome, Progress, Report, Task, Trial, search, strategy};
+use helion_autotune::{Bar, End, Observer, Outcome, Progress, Report, Task, Trial, search};
 use helion_ir::config::{Config, ConfigSpace};
 use isolated::Isolated;
 use std::fmt;
@@ -114,9 +116,7 @@ pub(super) fn tune(
     let mut bench = Isolated::new(Candidates::new(state, traced, threads, tuner.cold)?, tuner.isolated())?;
     let (mut listener, prior) = Listener::new(tuner, state, traced, threads);
     let task = Task { prior: &prior, default: default.clone(), ..Task::new(&space, &budget) };
-    let name = "guided";
-    let mut strategy =
-        strategy::named(name, budget.seed).ok_or_else(|| Error::internal(format!("no strategy `{name}`")))?;
+    let mut strategy = tuner.chooser(budget.seed)?;
     let found = search(&task, &mut *strategy, &mut bench, &mut listener);
     let mut outcome =
         found.map_err(|why| Error::internal(format!("the default config of `{kernel}`, `{default}`: {why}")))?;

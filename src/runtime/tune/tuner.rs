@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::settings;
-use helion_autotune::{Budget, Effort};
-use helion_ir::config::{Config, ConfigSpace, Slot};
+use helion_autotune::{Budget, Effort, strategy};
+use helion_ir::config::{Config, ConfigSpace, Scope, Slot};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +34,9 @@ pub struct Tuner {
     pub(super) cold: bool,
     /// Slots with the only values they may have, as texts.
     allowed: Vec<(String, Vec<String>)>,
+    /// The most configs of the space.
+    most: Option<u64>,
+    strategy: Option<String>,
     isolate: Option<bool>,
     pub(super) progress: Option<bool>,
     pub(super) report: Option<PathBuf>,
@@ -96,6 +99,18 @@ impl Tuner {
         self.allowed.push((slot.to_string(), values));
         self
     }
+    /// Leaves at most so many configs to search: slots with many values lose their last ones.
+    #[must_use]
+    pub fn cut(mut self, configs: u64) -> Tuner {
+        self.most = Some(configs);
+        self
+    }
+    /// How the search chooses what to try: `guided`, which is usual, `random`, or `exhaustive`.
+    #[must_use]
+    pub fn strategy(mut self, name: impl Into<String>) -> Tuner {
+        self.strategy = Some(name.into());
+        self
+    }
     /// Whether candidates run in a process of their own; without it as the settings say.
     #[must_use]
     pub fn isolate(mut self, isolate: bool) -> Tuner {
@@ -129,9 +144,36 @@ impl Tuner {
         Some(b)
     }
 
+    /// What chooses configs to try.
+    ///
+    /// # Errors
+    /// When there is no strategy of that name.
+    pub(super) fn chooser(&self, seed: u64) -> Result<Box<dyn strategy::Strategy>> {
+        let name = self.strategy.as_deref().unwrap_or(strategy::NAMES[0]);
+        let unknown = || {
+            let names = strategy::NAMES.join(", ");
+            Error::setting(format!("`{name}` is not a strategy; the strategies are {names}"))
+        };
+        strategy::named(name, seed).ok_or_else(unknown)
+    }
+
     /// Whether candidates run in a process of their own.
     pub(super) fn isolated(&self) -> bool {
         self.isolate.unwrap_or_else(settings::tune_isolate)
+    }
+
+    /// Cuts a space of tunables to what is allowed.
+    ///
+    /// # Errors
+    /// A tunable that the kernel does not register.
+    pub(super) fn restrict_tunables(&self, space: &mut ConfigSpace) -> Result<()> {
+        for (slot, values) in &self.allowed {
+            let (slot, values) = read(slot, values)?;
+            if slot.knob.scope() == Scope::Tunable {
+                space.restrict(&slot, &values).map_err(Error::setting)?;
+            }
+        }
+        Ok(())
     }
 
     /// Cuts a space to what is allowed, and to what `pinned` says.
@@ -141,7 +183,10 @@ impl Tuner {
     pub(super) fn restrict_space(&self, space: &mut ConfigSpace, pinned: Option<&Config>) -> Result<()> {
         for (slot, values) in &self.allowed {
             let (slot, values) = read(slot, values)?;
-            space.restrict(&slot, &values).map_err(Error::setting)?;
+            // Tunables are restricted where calls are searched.
+            if slot.knob.scope() != Scope::Tunable {
+                space.restrict(&slot, &values).map_err(Error::setting)?;
+            }
         }
         for (slot, value) in pinned.into_iter().flat_map(Config::iter) {
             match space.restrict(slot, &[value]) {
@@ -150,6 +195,9 @@ impl Tuner {
                 Err(_) if space.values(slot).is_none() => space.add(slot.clone(), vec![value]),
                 Err(e) => return Err(Error::setting(e)),
             }
+        }
+        if let Some(most) = self.most {
+            space.cut(most);
         }
         Ok(())
     }
