@@ -82,7 +82,6 @@ pub use lang::expansion as __m;
 /// Everything a file with kernels needs: `use helion::prelude::*;`.
 pub mod prelude {
     pub use crate::ensure;
-    pub use crate::tunable;
     pub use crate::error::{Error, Result};
     pub use crate::lang::{
         Bits, DotInto, Elem, Extent, Extents, F8E4M3, F8E5M2, Float, Int, Num, Scalar, Size, TensorMut, TensorRef,
@@ -90,6 +89,7 @@ pub mod prelude {
         grid, iota, rand, rand_bits, randint, randn, reduce_with, scan_with, scan_with_reverse, select, tile, zeros,
     };
     pub use crate::runtime::{Device, Effort, Tensor, Tuner};
+    pub use crate::tunable;
     pub use helion_ir::config::Config;
     pub use helion_macros::{device, kernel, tile_fn};
 }

@@ -68,7 +68,9 @@ pub fn tune_calls<O: Outcome>(
             Err(Error::check("the kernel returned an error"))
         }
     });
-    O::with(found.map_err(|e| theirs.take().filter(|_| e == Error::check("the kernel returned an error")).unwrap_or_else(|| e.into())))
+    O::with(found.map_err(|e| {
+        theirs.take().filter(|_| e == Error::check("the kernel returned an error")).unwrap_or_else(|| e.into())
+    }))
 }
 /// `kernel::explain(…)`.
 pub fn explain<O: Outcome>(call: impl FnOnce() -> O) -> O::With<Explained> {

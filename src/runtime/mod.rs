@@ -39,8 +39,8 @@ mod shapes_test;
 mod show;
 mod storage;
 mod tensor;
-mod tune;
 pub(crate) mod tunables;
+mod tune;
 mod views;
 
 pub use choose::{Choice, REACH, Source};

@@ -7,8 +7,8 @@ use super::compile;
 use super::records::{self, Id};
 use crate::settings;
 use crate::tunable::Read;
-use helion_autotune::store::Point;
 use helion_autotune::Outcome;
+use helion_autotune::store::Point;
 use helion_autotune::table::Table;
 use helion_ir::config::ConfigSpace;
 

@@ -66,7 +66,8 @@ pub(super) fn chosen(read: &Read) -> u64 {
         let found = points.nearest(&read.sizes).map(|(_, v)| *v);
         found.filter(|v| read.values.contains(*v)).unwrap_or(read.default)
     };
-    if let Some(points) = KNOWN.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|k| k.get(&read.site)) {
+    if let Some(points) = KNOWN.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|k| k.get(&read.site))
+    {
         return of(points);
     }
     // Outside the lock: the disk is slow. Who comes second finds the same.

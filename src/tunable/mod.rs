@@ -90,8 +90,9 @@ impl Values {
             Values::Integer(lo, hi) if hi - lo < MOST_VALUES as u64 => (lo..=hi).collect(),
             Values::Integer(lo, hi) => {
                 let ratio = (hi as f64 / lo.max(1) as f64).powf(1.0 / (MOST_VALUES as f64 - 1.0));
-                let mut all: Vec<u64> =
-                    (0..MOST_VALUES).map(|i| ((lo.max(1) as f64 * ratio.powi(i as i32)) as u64).clamp(lo, hi)).collect();
+                let mut all: Vec<u64> = (0..MOST_VALUES)
+                    .map(|i| ((lo.max(1) as f64 * ratio.powi(i as i32)) as u64).clamp(lo, hi))
+                    .collect();
                 all.extend([lo, hi]);
                 all.sort_unstable();
                 all.dedup();
@@ -205,7 +206,10 @@ impl<V: Copy> Tunable<'_, V> {
             return Err(Error::setting(format!("tunable `{name}` has no values to choose from")));
         }
         if self.default == u64::MAX {
-            return Err(Error::setting(format!("tunable `{name}`: the default is not among its values, {}", self.values)));
+            return Err(Error::setting(format!(
+                "tunable `{name}`: the default is not among its values, {}",
+                self.values
+            )));
         }
         let read = Read { site: self.site, values: self.values, default: self.default, sizes: self.sizes.clone() };
         let v = match choose::pinned(name) {

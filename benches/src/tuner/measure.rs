@@ -95,7 +95,16 @@ pub fn judge(p: &Problem, options: &Options) -> Result<Row, String> {
     let untuned = ratio(p, &truth.default, best)?;
     let tried = truth.trials.iter().filter(|t| t.result.is_ok()).count();
     let rate = tried as f64 / truth.time.as_secs_f64();
-    Ok(Row { kernel: p.kernel, shape: p.shape.clone(), space: truth.space, timed, optimum: *optimum, runs, untuned, rate })
+    Ok(Row {
+        kernel: p.kernel,
+        shape: p.shape.clone(),
+        space: truth.space,
+        timed,
+        optimum: *optimum,
+        runs,
+        untuned,
+        rate,
+    })
 }
 
 /// Tunes the one launch of a problem.

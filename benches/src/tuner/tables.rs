@@ -20,10 +20,13 @@ pub fn line(r: &Row) -> String {
 
 /// All tables.
 pub fn print(rows: &[Row], options: &Options) {
-    println!("| kernel | shape | configs | optimum | found / optimum | worst seed | within 5 % after | measured | search | untuned / tuned |");
+    println!(
+        "| kernel | shape | configs | optimum | found / optimum | worst seed | within 5 % after | measured | search | untuned / tuned |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for r in rows {
-        let of = |f: fn(&crate::measure::Run) -> f64, q: f64| quantile(&mut r.runs.iter().map(f).collect::<Vec<_>>(), q);
+        let of =
+            |f: fn(&crate::measure::Run) -> f64, q: f64| quantile(&mut r.runs.iter().map(f).collect::<Vec<_>>(), q);
         let mut within: Vec<f64> = r.runs.iter().map(|r| r.within.map_or(f64::INFINITY, |w| w as f64)).collect();
         println!(
             "| {} | {} | {} | {} | {:.3} | {:.3} | {:.0} | {:.0} | {:.1} s | {:.2} |",
@@ -56,7 +59,10 @@ fn summary(rows: &[Row], options: &Options) {
     println!("| found / optimum, 95th percentile | {:.3} |", quantile(&mut ratios, 0.95));
     println!("| configs measured until one is within 5 % of the optimum, median | {:.0} |", quantile(&mut within, 0.5));
     println!("| longest search | {:.1} s |", quantile(&mut seconds, 1.0));
-    println!("| candidates compiled, checked and timed in a second, best kernel | {:.0} |", rows.iter().map(|r| r.rate).fold(0.0, f64::max));
+    println!(
+        "| candidates compiled, checked and timed in a second, best kernel | {:.0} |",
+        rows.iter().map(|r| r.rate).fold(0.0, f64::max)
+    );
     println!("| untuned / tuned speed, geometric mean | {:.2} |", untuned.exp());
     println!("| null arms that differ by more than 3 % | {loud} of {} |", ratios.len());
 }

@@ -25,11 +25,7 @@ const SAMPLE: Duration = Duration::from_micros(100);
 ///
 /// # Errors
 /// What a call returns; a tuner that asks for what the kernel does not have.
-pub fn tune_calls(
-    kernel: &str,
-    tuner: impl Into<Tuner>,
-    mut call: impl FnMut(bool) -> Result<()>,
-) -> Result<Tuned> {
+pub fn tune_calls(kernel: &str, tuner: impl Into<Tuner>, mut call: impl FnMut(bool) -> Result<()>) -> Result<Tuned> {
     let tuner = tuner.into();
     let (result, reads) = tunable::reads(|| call(true));
     result?;
@@ -42,7 +38,8 @@ pub fn tune_calls(
         let mut strategy = tuner.chooser(budget.seed)?;
         let mut bar = Listener(wants_bar(&tuner).then(|| Bar::new(kernel)));
         let found = search(&Task::new(&space, &budget), &mut *strategy, &mut bench, &mut bar);
-        let outcome = found.map_err(|why| Error::check(format!("kernel `{kernel}` with its default tunables: {why}")))?;
+        let outcome =
+            found.map_err(|why| Error::check(format!("kernel `{kernel}` with its default tunables: {why}")))?;
         for read in &reads {
             if let Some(v) = outcome.best.get(&read.slot()) {
                 tunable::choose(read, v);
@@ -96,7 +93,11 @@ struct Calls<'a> {
 
 impl Calls<'_> {
     /// A trial with these tunables; a panic is a failure.
-    fn trial<R>(&mut self, config: &Config, f: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<R>) -> Result<R, Rejection> {
+    fn trial<R>(
+        &mut self,
+        config: &Config,
+        f: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<R>,
+    ) -> Result<R, Rejection> {
         let call = &mut *self.call;
         let run = || tunable::with_pinned(config, || f(&mut || call(true)));
         match catch_unwind(AssertUnwindSafe(run)) {
