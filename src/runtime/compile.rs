@@ -190,7 +190,7 @@ pub(super) fn bound(traced: &Traced, place: &[u64]) -> Option<f64> {
 /// # Errors
 /// Why not, in words.
 pub(super) fn legal(traced: &Traced, config: &Config) -> Result<(), String> {
-    schedule::check_config(&traced.verified, config)?;
+    schedule::legal(&traced.verified, config, target())?;
     cpu::legal(config, target())
 }
 
