@@ -20,9 +20,9 @@ fn shared(config: &str) -> Function {
 
 fn results(f: &Function, n: u64) -> Vec<f64> {
     let x = TensorArg::from_f64s(DType::F32, &[3, n], (0..3 * n).map(|i| (i * 7 % 11) as f64));
-    let out = TensorArg::from_f64s(DType::F32, &[3, 2], (0..6).map(|_| 0.0));
+    let of_row = || TensorArg::from_f64s(DType::F32, &[3], (0..3).map(|_| 0.0));
     let y = TensorArg::from_f64s(DType::F32, &[3, n], (0..3 * n).map(|_| 0.0));
-    let params = [x, out, y].into_iter().map(Arg::Tensor).collect();
+    let params = [x, of_row(), of_row(), y].into_iter().map(Arg::Tensor).collect();
     let mut args = Args { params, symbols: vec![3, n] };
     loops::interp::run(f, &mut args).unwrap_or_else(|e| panic!("{e}\n{f}"));
     let tensors = args.params.iter().map(|a| if let Arg::Tensor(t) = a { t.to_f64s() } else { vec![] });
