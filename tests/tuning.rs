@@ -155,11 +155,12 @@ fn candidates_per_second() {
         let seconds = o.time.as_secs_f64();
         let same = o.trials.iter().filter(|t| t.result.as_ref().is_err_and(|r| r.kind() == "same")).count();
         println!(
-            "{what}: {} measured, {same} the same, {} tried in {seconds:.2} s: {:.0} measured per second ({:?})\n{tuned}",
+            "{what}: {} measured, {same} the same, {} tried in {seconds:.2} s: {:.0} measured per second ({:?}; {:?})",
             o.measured(),
             o.trials.len(),
             o.measured() as f64 / seconds,
             o.end,
+            tuned.tunings[0].spent,
         );
     };
     let tuner = || Tuner::full().seconds(5.0).configs(5000);

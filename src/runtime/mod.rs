@@ -53,4 +53,4 @@ pub use records::{embed, export, forget, import};
 #[cfg(feature = "safetensors")]
 pub use safetensors::SafeTensors;
 pub use tensor::{RawView, Tensor};
-pub use tune::{Tuner, Tuning, tune_calls};
+pub use tune::{Spent, Tuner, Tuning, tune_calls};

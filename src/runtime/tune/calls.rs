@@ -48,7 +48,7 @@ pub fn tune_calls(kernel: &str, tuner: impl Into<Tuner>, mut call: impl FnMut(bo
         }
         best = outcome.best.clone();
         let config = best.clone();
-        let tuning = Tuning { kernel: kernel.to_owned(), outcome: Some(outcome), config, unverified: None, deaths: 0 };
+        let tuning = Tuning::of_calls(kernel, outcome, config);
         eprintln!("{tuning}");
         tunings.push(tuning);
     }

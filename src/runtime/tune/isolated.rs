@@ -45,6 +45,16 @@ pub(super) struct Isolated<E: Engine> {
     /// How many workers were lost.
     deaths: usize,
     unverified: Option<String>,
+    spent: Spent,
+}
+
+/// Where the time of a bench went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Waiting for candidates to be compiled and checked.
+    pub preparing: Duration,
+    /// Taking samples, restoring and warming up included.
+    pub sampling: Duration,
 }
 
 /// Where the engine runs.
@@ -87,6 +97,7 @@ impl<E: Engine> Isolated<E> {
             limit: FIRST,
             deaths: 0,
             unverified: None,
+            spent: Spent::default(),
         })
     }
 
@@ -98,6 +109,11 @@ impl<E: Engine> Isolated<E> {
     #[cfg(not(unix))]
     fn place(_isolate: bool) -> Place {
         Place::Here(false)
+    }
+
+    /// Where the time went.
+    pub(super) fn spent(&self) -> Spent {
+        self.spent
     }
 
     /// How many worker processes were lost.
@@ -410,16 +426,21 @@ impl<E: Engine> Bench for Isolated<E> {
         self.configs.extend_from_slice(configs);
         let item = |(i, c): (usize, &Config)| Item { id: Id((first + i) as u32), config: c.clone(), fresh: true };
         let items: Vec<Item> = configs.iter().enumerate().map(item).collect();
+        let start = Instant::now();
         let mut results = Vec::new();
         while self.reference.is_none() && results.len() < items.len() {
             results.push(self.refer(&items[results.len()]));
         }
         results.extend(self.prepare_items(&items[results.len()..]));
+        self.spent.preparing += start.elapsed();
         items.into_iter().zip(results).map(|(i, r)| r.map(|()| i.id)).collect()
     }
 
     fn sample(&mut self, ids: &[Id]) -> Vec<Result<f64, Rejection>> {
-        ids.chunks(PLACES).flat_map(|some| self.sample_some(some)).collect()
+        let start = Instant::now();
+        let results = ids.chunks(PLACES).flat_map(|some| self.sample_some(some)).collect();
+        self.spent.sampling += start.elapsed();
+        results
     }
 
     fn forget(&mut self, id: Id) {

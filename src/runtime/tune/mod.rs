@@ -26,6 +26,7 @@ mod tuner;
 mod wire;
 
 pub use calls::tune_calls;
+pub use isolated::Spent;
 pub use tuner::Tuner;
 
 use super::compile::{self, Traced};
@@ -55,6 +56,8 @@ pub struct Tuning {
     pub unverified: Option<String>,
     /// How many worker processes candidates took down.
     pub deaths: usize,
+    /// Where the time went; the rest of it is the search's own.
+    pub spent: Spent,
 }
 
 impl fmt::Display for Tuning {
@@ -110,7 +113,7 @@ pub(super) fn tune(
     let kernel = state.kernel.to_owned();
     let default = default(state, traced, &space);
     let Some(budget) = tuner.budget().filter(|_| !space.is_empty()) else {
-        return Ok(Tuning { kernel, outcome: None, config: default, unverified: None, deaths: 0 });
+        return Ok(Tuning { kernel, outcome: None, config: default, unverified: None, deaths: 0, spent: Spent::default() });
     };
     let watch = interrupt::Watch::new();
     let mut bench = Isolated::new(Candidates::new(state, traced, threads, tuner.cold)?, tuner.isolated())?;
@@ -121,7 +124,7 @@ pub(super) fn tune(
     let mut outcome =
         found.map_err(|why| Error::internal(format!("the default config of `{kernel}`, `{default}`: {why}")))?;
     let unverified = settle(&mut outcome, &mut bench);
-    let deaths = bench.deaths();
+    let (deaths, spent) = (bench.deaths(), bench.spent());
     drop(bench);
     let config = outcome.best.clone();
     records::remember(&traced.id, Point::of(&outcome, state.named_sizes(), threads as u32));
@@ -129,7 +132,7 @@ pub(super) fn tune(
     report(state, tuner, &outcome);
     // An interrupt takes effect now.
     drop(watch);
-    Ok(Tuning { kernel, outcome: Some(outcome), config, unverified, deaths })
+    Ok(Tuning { kernel, outcome: Some(outcome), config, unverified, deaths, spent })
 }
 
 /// Measures these configs on a launch, in turn. Results are compared with those of the first.
