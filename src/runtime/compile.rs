@@ -10,7 +10,7 @@ use crate::settings::{self, Dump, Isa, Stage};
 use helion_codegen::cost;
 use helion_codegen::cpu::{self, CpuOptions, vector};
 use helion_codegen::pipeline::{self, Failure, Made, Phase, Sequence};
-use helion_codegen::schedule;
+use helion_codegen::{passes, schedule};
 use helion_ir::config::{Config, ConfigSpace};
 use helion_ir::target::Target;
 use helion_ir::tile::{self, Builder, Function, Param, ParamId, ParamKind, SymbolId, Verified};
@@ -175,7 +175,8 @@ pub(super) fn model(traced: &Traced, space: &ConfigSpace, place: &[u64]) -> Conf
 /// The cost model's seconds of a launch with this config.
 pub(super) fn predict(traced: &Traced, config: &Config, place: &[u64]) -> Option<f64> {
     let (threads, sizes) = place.split_last()?;
-    let f = schedule::schedule(&traced.verified, config, target()).ok()?;
+    let mut f = schedule::schedule(&traced.verified, config, target()).ok()?;
+    passes::shape_loops(&mut f, target());
     cost::predict(&f, sizes, target(), *threads as u32)
 }
 

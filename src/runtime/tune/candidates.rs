@@ -18,6 +18,7 @@ use crate::error::{Kind, Result as OurResult};
 use helion_autotune::{Id, Rejection};
 use helion_codegen::pipeline::Made;
 use helion_ir::config::{Config, Knob};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -47,6 +48,31 @@ pub(super) struct Candidates<'a> {
     reduced: Option<Result<Reduced, String>>,
     /// Memory that fills the caches with something else.
     evict: Vec<u8>,
+    /// Answers of the cost model.
+    predicted: RefCell<HashMap<Config, Option<f64>>>,
+}
+
+/// Whether the backend reads a knob from what is left of a config after scheduling.
+fn is_backend(knob: Knob) -> bool {
+    match knob {
+        Knob::MicroRows | Knob::MicroVectors | Knob::Kc | Knob::Mc | Knob::Nc | Knob::Pack => true,
+        Knob::Unroll | Knob::Stages | Knob::Stream => true,
+        Knob::Block | Knob::Order | Knob::Grid | Knob::Group | Knob::Keep => false,
+        Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::User => false,
+        // What launches read is named apart.
+        Knob::Threads | Knob::Share | Knob::Split => false,
+    }
+}
+
+/// Whether the cost model, or the schedule that it looks at, reads a knob.
+fn is_modelled(knob: Knob) -> bool {
+    match knob {
+        Knob::MicroRows | Knob::MicroVectors => true,
+        Knob::Block | Knob::Order | Knob::Grid | Knob::Group | Knob::Keep => true,
+        Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::User | Knob::Split => true,
+        Knob::Kc | Knob::Mc | Knob::Nc | Knob::Pack | Knob::Unroll | Knob::Stages | Knob::Stream => false,
+        Knob::Threads | Knob::Share => false,
+    }
 }
 
 /// Code and its name.
@@ -94,6 +120,7 @@ impl<'a> Candidates<'a> {
             candidates: HashMap::new(),
             reduced: None,
             evict: Vec::new(),
+            predicted: RefCell::default(),
         })
     }
 
@@ -210,7 +237,15 @@ impl Engine for Candidates<'_> {
     }
 
     fn predict(&self, config: &Config) -> Option<f64> {
-        compile::predict(&self.traced, config, self.state.place())
+        // Many configs differ in what the model does not look at.
+        let mut seen = config.clone();
+        seen.retain(|s, _| is_modelled(s.knob));
+        if let Some(known) = self.predicted.borrow().get(&seen) {
+            return *known;
+        }
+        let answer = compile::predict(&self.traced, &seen, self.state.place());
+        self.predicted.borrow_mut().insert(seen, answer);
+        answer
     }
 
     fn bound(&self) -> Option<f64> {
@@ -289,8 +324,7 @@ fn build(traced: &Traced, config: &Config) -> Result<Built, Rejection> {
         if let Made::Loops(f) = made {
             // What the schedule did is in the loops; what is left of the config is for the backend.
             let mut f = f.clone();
-            f.config
-                .retain(|s, _| !matches!(s.knob, Knob::Block | Knob::Order | Knob::Grid | Knob::Group | Knob::User));
+            f.config.retain(|s, _| is_backend(s.knob));
             text.push_str(&f.to_string());
         }
     });

@@ -123,7 +123,9 @@ fn deed(config: &Config) -> Deed {
 
 /// A "kernel" that doubles numbers.
 struct Faults {
-    input: Vec<f32>,
+    /// The numbers, somewhere in more of them: so that they begin and end within pages, and span some.
+    memory: Vec<f32>,
+    begin: usize,
     checker: Checker,
     words: [u64; 1],
     board: Option<Arc<Board>>,
@@ -132,11 +134,14 @@ struct Faults {
 
 impl Faults {
     fn new() -> Faults {
-        let input: Vec<f32> = (0..COUNT).map(|i| i as f32 / 7.0).collect();
+        let mut memory = vec![0f32; COUNT + 2048];
+        let begin = (memory.as_ptr() as usize).next_multiple_of(4096) - memory.as_ptr() as usize;
+        let begin = begin / 4 + 64;
+        (0..COUNT).for_each(|i| memory[begin + i] = i as f32 / 7.0);
         // SAFETY: the numbers stay where they are as long as the engine.
-        let watched = unsafe { Input::new("x".into(), input.as_ptr() as usize, COUNT * 4) };
+        let watched = unsafe { Input::new("x".into(), memory[begin..].as_ptr() as usize, COUNT * 4) };
         let checker = Checker::new(Outputs::of_f32(COUNT), vec![watched], Tolerance::tight());
-        Faults { input, checker, words: [0], board: None, samples: HashMap::new() }
+        Faults { memory, begin, checker, words: [0], board: None, samples: HashMap::new() }
     }
 }
 
@@ -234,7 +239,8 @@ impl Engine for Faults {
         }
     }
     fn prepare(&mut self, id: Id, config: &Config) -> Result<(), Rejection> {
-        let (deed, input, out, board) = (deed(config), &self.input, self.words[0] as *mut f32, self.board.as_deref());
+        let input = &self.memory[self.begin..self.begin + COUNT];
+        let (deed, out, board) = (deed(config), self.words[0] as *mut f32, self.board.as_deref());
         if !self.checker.is_ready() {
             self.checker.set_reference(&mut || launch(Slow, input, out, board))?;
         }

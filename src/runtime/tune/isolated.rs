@@ -424,7 +424,11 @@ impl<E: Engine> Bench for Isolated<E> {
     fn prepare(&mut self, configs: &[Config]) -> Vec<Result<Id, Rejection>> {
         let first = self.configs.len();
         self.configs.extend_from_slice(configs);
-        let item = |(i, c): (usize, &Config)| Item { id: Id((first + i) as u32), config: c.clone(), fresh: true };
+        let item = |(i, c): (usize, &Config)| {
+            // The same config again is a copy that was asked for.
+            let fresh = !self.configs[..first + i].contains(c);
+            Item { id: Id((first + i) as u32), config: c.clone(), fresh }
+        };
         let items: Vec<Item> = configs.iter().enumerate().map(item).collect();
         let start = Instant::now();
         let mut results = Vec::new();

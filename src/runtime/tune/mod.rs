@@ -91,6 +91,14 @@ impl fmt::Display for Tuning {
     }
 }
 
+impl Tuning {
+    /// A search that was not about one launch.
+    fn of_calls(kernel: &str, outcome: Outcome, config: Config) -> Tuning {
+        let kernel = kernel.to_owned();
+        Tuning { kernel, outcome: Some(outcome), config, unverified: None, deaths: 0, spent: Spent::default() }
+    }
+}
+
 /// A config as Rust.
 fn source(config: &Config) -> String {
     format!("let config: Config = \"{config}\".parse()?;")
@@ -116,7 +124,7 @@ pub(super) fn tune(
         return Ok(Tuning { kernel, outcome: None, config: default, unverified: None, deaths: 0, spent: Spent::default() });
     };
     let watch = interrupt::Watch::new();
-    let mut bench = Isolated::new(Candidates::new(state, traced, threads, tuner.cold)?, tuner.isolated())?;
+    let mut bench = bench(state, traced, tuner, threads)?;
     let (mut listener, prior) = Listener::new(tuner, state, traced, threads);
     let task = Task { prior: &prior, default: default.clone(), ..Task::new(&space, &budget) };
     let mut strategy = tuner.chooser(budget.seed)?;
@@ -135,6 +143,19 @@ pub(super) fn tune(
     Ok(Tuning { kernel, outcome: Some(outcome), config, unverified, deaths, spent })
 }
 
+/// Measures configs of one launch. The first that is prepared is what the others are compared with.
+///
+/// # Errors
+/// When memory is short.
+fn bench<'a>(
+    state: &'a State,
+    traced: &Traced,
+    tuner: &Tuner,
+    threads: usize,
+) -> Result<Isolated<Candidates<'a>>> {
+    Isolated::new(Candidates::new(state, traced, threads, tuner.cold)?, tuner.isolated())
+}
+
 /// Measures these configs on a launch, in turn. Results are compared with those of the first.
 ///
 /// # Errors
@@ -146,7 +167,7 @@ pub(super) fn compare(
     configs: &[Config],
     threads: usize,
 ) -> Result<Row> {
-    let mut bench = Isolated::new(Candidates::new(state, traced, threads, tuner.cold)?, tuner.isolated())?;
+    let mut bench = bench(state, traced, tuner, threads)?;
     let limit = tuner.budget().map(|b| b.time).unwrap_or_default();
     Ok(many::row(state, traced, threads, configs, &mut bench, limit))
 }
