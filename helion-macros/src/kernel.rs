@@ -211,10 +211,12 @@ fn named_type(f: &ItemFn) -> TokenStream {
         .collect();
     let function = if parameters.is_empty() { quote!(#name) } else { quote!(#name::<#(#parameters),*>) };
     let text = name.to_string();
+    // Named apart from the kernel's arguments, also where a macro makes the kernel.
+    let tuner = Ident::new("tuner", Span::mixed_site());
     let tune = if mentions(f.block.to_token_stream(), "tunable") {
         let (copies, given) = trial_arguments(f, &names);
         quote! {
-            ::helion::__m::tune_calls(#text, tuner, |trial| {
+            ::helion::__m::tune_calls(#text, #tuner, |trial| {
                 if trial {
                     #(#copies)*
                     return #function(#(#given),*);
@@ -223,7 +225,7 @@ fn named_type(f: &ItemFn) -> TokenStream {
             })
         }
     } else {
-        quote!(::helion::__m::tune(tuner, || #function(#(#names),*)))
+        quote!(::helion::__m::tune(#tuner, || #function(#(#names),*)))
     };
     let doc =
         format!("The kernel [`{text}`](fn@{text}) as a value: tuning, explanation, and calls with a pinned config.");
@@ -240,7 +242,7 @@ fn named_type(f: &ItemFn) -> TokenStream {
         impl #name {
             /// Calls the kernel and searches for its fastest config on these arguments, which later calls use. How to
             /// search is an `Effort` or a `Tuner`.
-            #vis fn tune #impl_generics (#(#types,)* tuner: impl ::core::convert::Into<::helion::__m::Tuner>) -> <#output as ::helion::__m::Outcome>::With<::helion::__m::Tuned> #where_clause {
+            #vis fn tune #impl_generics (#(#types,)* #tuner: impl ::core::convert::Into<::helion::__m::Tuner>) -> <#output as ::helion::__m::Outcome>::With<::helion::__m::Tuned> #where_clause {
                 #tune
             }
             /// What the kernel becomes for these arguments: config, tile IR, loop IR, machine code.
