@@ -121,7 +121,14 @@ pub(super) fn tune(
     let kernel = state.kernel.to_owned();
     let default = default(state, traced, &space);
     let Some(budget) = tuner.budget().filter(|_| !space.is_empty()) else {
-        return Ok(Tuning { kernel, outcome: None, config: default, unverified: None, deaths: 0, spent: Spent::default() });
+        return Ok(Tuning {
+            kernel,
+            outcome: None,
+            config: default,
+            unverified: None,
+            deaths: 0,
+            spent: Spent::default(),
+        });
     };
     let watch = interrupt::Watch::new();
     let mut bench = bench(state, traced, tuner, threads)?;
@@ -147,12 +154,7 @@ pub(super) fn tune(
 ///
 /// # Errors
 /// When memory is short.
-fn bench<'a>(
-    state: &'a State,
-    traced: &Traced,
-    tuner: &Tuner,
-    threads: usize,
-) -> Result<Isolated<Candidates<'a>>> {
+fn bench<'a>(state: &'a State, traced: &Traced, tuner: &Tuner, threads: usize) -> Result<Isolated<Candidates<'a>>> {
     Isolated::new(Candidates::new(state, traced, threads, tuner.cold)?, tuner.isolated())
 }
 
