@@ -170,7 +170,10 @@ fn irregular(cases: &mut Vec<Case>) -> Result<()> {
     }
     for [s, h, d] in [[16, 4, 32], [2048, 16, 64], [99, 5, 48]] {
         let x = std::cell::RefCell::new(data.tensor([s, h, d])?);
-        let (cos, sin) = (data.tensor([s, d / 2])?, data.tensor([s, d / 2])?);
+        // A true rotation: elements keep their size however often a launch is repeated in place.
+        let angles = data.numbers(s * d / 2);
+        let cos = Tensor::from_vec([s, d / 2], angles.iter().map(|a| a.cos()).collect())?;
+        let sin = Tensor::from_vec([s, d / 2], angles.iter().map(|a| a.sin()).collect())?;
         let dims: [(&str, &[usize]); 3] = [("x", &[s, h, d]), ("cos", &[s, d / 2]), ("sin", &[s, d / 2])];
         cases.push(case(format!("rotary {s}x{h}x{d}"), &dims, move || rotary(&mut x.borrow_mut(), &cos, &sin)));
     }

@@ -75,11 +75,14 @@ fn extent(func: &Function, slot: &Slot, sizes: &[u64]) -> Option<u64> {
     let tile = func.tiles.iter().find(|t| t.name == slot.of)?;
     let made = |v: ValueId| -> Option<&Inst> { func.header.iter().find(|i| i.results.first() == Some(&v)) };
     let begins = made(tile.begin)?;
-    let at_zero = matches!(&begins.op, Op::Const(l) if l.to_i64() == 0);
-    match made(tile.end)?.op {
-        Op::Extent(Dim::Const(n)) if at_zero => Some(n),
-        Op::Extent(Dim::Symbol(s)) if at_zero => sizes.get(s.index()).copied(),
-        _ => None,
+    if !matches!(&begins.op, Op::Const(l) if l.to_i64() == 0) {
+        return None;
+    }
+    let Op::Extent(end) = made(tile.end)?.op else { return None };
+    match end {
+        Dim::Const(n) => Some(n),
+        Dim::Symbol(s) => sizes.get(s.index()).copied(),
+        Dim::Tile(_) | Dim::Expr(_) => None,
     }
 }
 

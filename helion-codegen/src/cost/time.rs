@@ -7,6 +7,10 @@ use helion_ir::target::{Speed, Target};
 
 /// Bytes of a cache that a plan may count on: the rest holds what nobody plans.
 const USABLE: f64 = 0.75;
+/// The part of computing, or of moving data if that is less, that does not happen at once with the other.
+const APART: f64 = 0.5;
+/// The same where the data was fetched ahead.
+const APART_AHEAD: f64 = 0.1;
 /// Cycles until a result can be used by the next step.
 const LATENCY: f64 = 4.0;
 /// Steps of a sum that overlap.
@@ -87,14 +91,15 @@ fn share(tree: &Tree, target: &Target, threads: f64, programs: f64) -> f64 {
         // What comes from farther away does not also come from the cache on the way.
         let beyond = [into[1][i], into[2][i], 0.0];
         let moved: f64 = (0..3).map(|level| (into[level][i] - beyond[level]).max(0.0) / rates[level]).sum();
-        total += overlap(compute, moved);
+        let ahead = leaf.ahead && traffic::of_leaf(tree, i) <= target.l2_bytes as f64 / 2.0;
+        total += overlap(compute, moved, if ahead { APART_AHEAD } else { APART });
     }
     total
 }
 
-/// Time of two things of which most happens at once.
-fn overlap(a: f64, b: f64) -> f64 {
-    a.max(b) + 0.25 * a.min(b)
+/// Time of computing and moving, of which most happens at once.
+fn overlap(a: f64, b: f64, apart: f64) -> f64 {
+    a.max(b) + apart * a.min(b)
 }
 
 /// How often a leaf runs.

@@ -13,6 +13,9 @@ use std::ops::Range;
 /// Bytes of the lines in which caches are filled.
 const LINE: f64 = 64.0;
 
+/// What it costs, in bytes, that memory does not lie in one piece: the machine fetches ahead only within a piece.
+const PIECE: f64 = 300.0;
+
 /// Bytes that come into one cache, for each leaf, over the whole share of a thread. The last cache is the one before
 /// memory.
 pub(super) fn into_cache(tree: &Tree, capacity: f64, last: bool) -> Vec<f64> {
@@ -35,13 +38,19 @@ pub(super) fn compulsory(tree: &Tree) -> f64 {
         if !matches!(a.mem, Mem::Tensor(_)) || !a.unit || !a.axes.iter().all(sure) {
             continue;
         }
-        let bytes = t.bytes(a, &loops);
+        let (bytes, _) = t.bytes(a, &loops);
         match found.iter_mut().find(|(mem, _)| *mem == a.mem) {
             Some((_, most)) => *most = most.max(bytes),
             None => found.push((a.mem, bytes)),
         }
     }
     found.iter().map(|(_, bytes)| bytes).sum()
+}
+
+/// Bytes of tensors that a leaf touches each time it runs.
+pub(super) fn of_leaf(tree: &Tree, leaf: usize) -> f64 {
+    let t = Traffic { tree, capacity: 0.0, last: false, out: Vec::new(), outer: SmallVec::new() };
+    t.footprint(&Part { loops: tree.leaves[leaf].loops.clone(), leaves: leaf..leaf + 1 })
 }
 
 /// A part of the tree.
@@ -64,6 +73,8 @@ struct Traffic<'a> {
 struct Touched {
     mem: Mem,
     bytes: f64,
+    /// In how many places.
+    pieces: f64,
     /// The first leaf that does.
     first: usize,
     write: bool,
@@ -156,7 +167,8 @@ impl Traffic<'_> {
             // A store brings a line in and takes it out again.
             let ways = if t.write && !(t.stream && self.last) { 2.0 } else { 1.0 };
             let weight = self.tree.leaves[t.first].weight;
-            self.out[t.first] += t.bytes * times * ways * weight;
+            let pieces = if self.last { t.pieces * PIECE } else { 0.0 };
+            self.out[t.first] += (t.bytes + pieces) * times * ways * weight;
         }
     }
 
@@ -180,21 +192,22 @@ impl Traffic<'_> {
     fn memories(&self, part: &Part) -> SmallVec<[Touched; 8]> {
         let mut found: SmallVec<[Touched; 8]> = SmallVec::new();
         for (first, _, a) in self.accesses(part) {
-            let bytes = self.bytes(a, &part.loops);
+            let (bytes, pieces) = self.bytes(a, &part.loops);
             match found.iter_mut().find(|t| t.mem == a.mem) {
                 Some(t) => {
                     t.bytes = t.bytes.max(bytes);
+                    t.pieces = t.pieces.max(pieces);
                     t.write |= a.write;
                 }
-                None => found.push(Touched { mem: a.mem, bytes, first, write: a.write, stream: a.stream }),
+                None => found.push(Touched { mem: a.mem, bytes, pieces, first, write: a.write, stream: a.stream }),
             }
         }
         found
     }
 
-    /// Bytes of the lines that an access touches while these loops run.
-    fn bytes(&self, a: &Access, loops: &Range<LoopId>) -> f64 {
-        let Some((last, rest)) = a.axes.split_last() else { return a.size };
+    /// Bytes of the lines that an access touches while these loops run, and in how many pieces they lie.
+    fn bytes(&self, a: &Access, loops: &Range<LoopId>) -> (f64, f64) {
+        let Some((last, rest)) = a.axes.split_last() else { return (a.size, 1.0) };
         let mut rows = 1.0;
         for s in rest {
             let r = self.reach(s, loops);
@@ -204,8 +217,10 @@ impl Traffic<'_> {
         // Few steps over a long way touch a line each.
         let dense = a.unit && r.span * a.size <= r.steps * LINE;
         let piece = if dense { (r.span * a.size).max(LINE) } else { r.steps * LINE };
-        // Short rows lie side by side.
-        (rows * r.pieces * piece).min(rows * self.row(a, last)).min(self.whole(a))
+        // Whole rows lie side by side.
+        let whole = dense && r.pieces * r.span >= last.dim;
+        let pieces = if whole { 1.0 } else { rows * r.pieces };
+        ((rows * r.pieces * piece).min(rows * self.row(a, last)).min(self.whole(a)), pieces)
     }
 
     /// How an access moves along an axis while these loops run.

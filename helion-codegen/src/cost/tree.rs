@@ -50,6 +50,9 @@ pub(super) struct Leaf {
     pub accesses: Vec<Access>,
     /// What it computes.
     pub work: Work,
+    /// Whether it reads first what a later leaf of the program instance reads again: then the later one fetches the
+    /// next instance's part ahead.
+    pub ahead: bool,
 }
 
 /// What a leaf computes.
@@ -160,6 +163,7 @@ impl Tree {
         }
         let body = b.list(&f.body);
         b.mark_streams();
+        b.mark_ahead();
         Tree { loops: b.values.loops, grid: f.grid.len(), body, leaves: b.leaves }
     }
 }
@@ -183,6 +187,21 @@ impl Build<'_> {
         }
         for a in self.leaves.iter_mut().flat_map(|l| &mut l.accesses) {
             a.stream = matches!(a.mem, Mem::Tensor(_)) && !read.contains(&a.mem);
+        }
+    }
+
+    /// Finds the leaves whose data may be fetched ahead.
+    fn mark_ahead(&mut self) {
+        let grid = self.f.grid.len();
+        let reads =
+            |leaf: &Leaf, mem: Mem| leaf.around.len() == grid && leaf.accesses.iter().any(|a| !a.write && a.mem == mem);
+        for i in 0..self.leaves.len() {
+            let (before, rest) = self.leaves.split_at(i);
+            let Some((leaf, after)) = rest.split_first() else { continue };
+            let mut tensors = leaf.accesses.iter().map(|a| a.mem).filter(|m| matches!(m, Mem::Tensor(_)));
+            let ahead = tensors
+                .any(|m| reads(leaf, m) && after.iter().any(|l| reads(l, m)) && !before.iter().any(|l| reads(l, m)));
+            self.leaves[i].ahead = ahead;
         }
     }
 
@@ -211,7 +230,7 @@ impl Build<'_> {
                 let span = self.difference(&begin, &self.values.of(*end));
                 let id = self.values.enter(*var, &begin, step, &loop_trips(&span, step));
                 let node = self.repeat(id, |s| s.list(body));
-                if span.guess
+                if begin.guess
                     && let Node::Loop(l) = &node
                 {
                     self.guess(id, &begin, step, l.leaves.clone());
@@ -254,11 +273,11 @@ impl Build<'_> {
     /// How many indices lie between; a guess where only the data knows.
     fn difference(&self, begin: &Known, end: &Known) -> Known {
         let guess = begin.guess || end.guess;
-        let at = [0, 1, 2].map(|i| {
+        let at = std::array::from_fn(|i| {
             let d = end.at[i] - begin.at[i];
             if guess && d <= 0.0 { UNKNOWN } else { d.max(0.0) }
         });
-        Known { at, trips: begin.trips.max(end.trips), terms: Terms::new(), guess }
+        Known { at, trips: begin.trips.max(end.trips), above: None, terms: Terms::new(), guess }
     }
 
     fn repeat(&mut self, id: LoopId, body: impl FnOnce(&mut Self) -> Vec<Node>) -> Node {
@@ -282,7 +301,14 @@ impl Build<'_> {
 
     fn leaf(&mut self, first: LoopId, accesses: Vec<Access>, work: Work) -> Node {
         let loops = first..self.next_loop();
-        self.leaves.push(Leaf { around: self.around.clone(), weight: self.weight, loops, accesses, work });
+        self.leaves.push(Leaf {
+            around: self.around.clone(),
+            weight: self.weight,
+            loops,
+            accesses,
+            work,
+            ahead: false,
+        });
         Node::Leaf(self.leaves.len() - 1)
     }
 
@@ -337,7 +363,7 @@ impl Build<'_> {
     /// Iterations of an axis: not rounded, so that the mean of full blocks and a cut one stays exact.
     fn extent(&self, v: Val, bound: Option<u64>) -> Trips {
         let k = self.values.of(v);
-        let k = self.difference(&Known { at: [0.0; 3], guess: false, ..k.clone() }, &k);
+        let k = Known { at: k.at.map(|n| n.max(0.0)), ..k };
         let bound = bound.map_or(f64::INFINITY, |b| b as f64);
         Trips { mean: k.mean().min(bound), most: k.most().min(bound), guess: k.guess }
     }
@@ -501,14 +527,16 @@ fn loop_trips(span: &Known, step: f64) -> Trips {
 
 /// The memory, the indices, and whether it is written.
 fn place(inst: &Inst) -> Option<(Mem, &[Val], bool)> {
-    let (mem, skip, tail, write) = match &inst.op {
-        Op::Load { mem, masked } => (*mem, 0, if *masked { 2 } else { 0 }, false),
-        Op::Store { mem, masked } => (*mem, 1, usize::from(*masked), true),
-        Op::Atomic { op, mem, masked } => {
-            let skip = if *op == helion_ir::loops::AtomicOp::CompareSwap { 2 } else { 1 };
-            (*mem, skip, usize::from(*masked), true)
-        }
-        _ => return None,
+    let masked = |masked: bool, n: usize| if masked { n } else { 0 };
+    let (mem, skip, tail, write) = if let Op::Load { mem, masked: m } = &inst.op {
+        (*mem, 0, masked(*m, 2), false)
+    } else if let Op::Store { mem, masked: m } = &inst.op {
+        (*mem, 1, masked(*m, 1), true)
+    } else if let Op::Atomic { op, mem, masked: m } = &inst.op {
+        let skip = if *op == helion_ir::loops::AtomicOp::CompareSwap { 2 } else { 1 };
+        (*mem, skip, masked(*m, 1), true)
+    } else {
+        return None;
     };
     let end = inst.args.len().checked_sub(tail)?;
     Some((mem, inst.args.get(skip..end)?, write))

@@ -1,7 +1,7 @@
 //! Integer values of a loop function in numbers: what extents and indices are for given sizes.
 //!
-//! A value may differ between program instances and iterations. It is kept at three points of the loops it depends
-//! on, the first, the middle and the last iteration of each: enough to tell full blocks from the cut one at the end,
+//! A value may differ between program instances and iterations. It is kept for some iterations of the loops it depends
+//! on: the first, the last, and scattered ones between. That is enough to tell full blocks from the cut one at the end,
 //! and a triangle from a square. As an index it is a sum of loop variables with factors, where it is one.
 
 use helion_ir::BinaryOp;
@@ -19,13 +19,21 @@ pub(super) type LoopId = u32;
 /// number.
 pub(super) type Terms = SmallVec<[(LoopId, f64); 2]>;
 
+/// How many iterations are looked at: the first, the last, and some between.
+const SAMPLES: usize = 8;
+
+/// A number at each sample.
+pub(super) type Numbers = [f64; SAMPLES];
+
 /// What is known of an integer.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
-    /// At the first, middle and last iteration of the loops it depends on.
-    pub at: [f64; 3],
+    /// At some iterations of the loops it depends on.
+    pub at: Numbers,
     /// The most iterations of a loop it depends on.
     pub trips: f64,
+    /// Another value, and how much more than that it is, or at most is.
+    pub above: Option<(Val, f64)>,
     /// The loops it depends on, with factors.
     pub terms: Terms,
     /// Whether the numbers are a guess.
@@ -34,20 +42,20 @@ pub(super) struct Known {
 
 impl Known {
     fn constant(v: f64) -> Known {
-        Known { at: [v; 3], trips: 1.0, terms: Terms::new(), guess: false }
+        Known { at: [v; SAMPLES], trips: 1.0, above: None, terms: Terms::new(), guess: false }
     }
     /// Something made of other values in a way that is not followed.
     pub(super) fn opaque(terms: Terms) -> Known {
-        Known { at: [UNKNOWN; 3], trips: 1.0, terms, guess: true }
+        Known { at: [UNKNOWN; SAMPLES], trips: 1.0, above: None, terms, guess: true }
     }
     /// The mean over all iterations.
     pub(super) fn mean(&self) -> f64 {
-        let [first, mid, last] = self.at;
-        if self.trips < 2.5 {
-            return if self.trips < 1.5 { first } else { (first + last) / 2.0 };
+        let [first, between @ .., last] = &self.at;
+        if self.trips < 2.0 {
+            return *first;
         }
-        // Blocks are full but for the last; what grows evenly has its mean in the middle.
-        (mid * (self.trips - 1.0) + last) / self.trips
+        let rest = between.iter().sum::<f64>() / between.len() as f64 * (self.trips - 2.0);
+        (first + rest + last) / self.trips
     }
     /// The largest.
     pub(super) fn most(&self) -> f64 {
@@ -149,11 +157,22 @@ impl<'a> Values<'a> {
     /// A loop whose variable starts at `begin` and moves by `step`.
     pub(super) fn enter(&mut self, var: Val, begin: &Known, step: f64, trips: &Trips) -> LoopId {
         let id = self.repeat(trips, step);
+        // Scattered by the golden ratio, differently for each loop.
+        let place = |i: usize| (i as f64 * 0.618_034 + f64::from(id) * 0.37).fract();
         let last = (trips.most - 1.0).max(0.0);
-        let at = [begin.at[0], begin.at[1] + (last / 2.0).floor() * step, begin.at[2] + last * step];
+        let mut at = begin.at;
+        for (i, v) in at.iter_mut().enumerate() {
+            *v += step
+                * match i {
+                    0 => 0.0,
+                    i if i + 1 == SAMPLES => last,
+                    i => (1.0 + (place(i) * (last - 1.0)).floor()).clamp(0.0, last),
+                };
+        }
         let mut terms = begin.terms.clone();
         terms.push((id, 1.0));
-        self.set(var, Known { at, trips: trips.most.max(begin.trips), terms, guess: begin.guess });
+        let trips = trips.most.max(1.0) * begin.trips;
+        self.set(var, Known { at, trips, above: None, terms, guess: begin.guess });
         id
     }
 
@@ -178,12 +197,35 @@ impl<'a> Values<'a> {
             Op::Size(s) => Known::constant(self.extent(Dim::Symbol(*s))),
             Op::Dim(p, axis) => Known::constant(self.dim(*p, *axis as usize)),
             Op::Cast(to) if to.is_int() && self.f.dtype(inst.args[0]).is_int() => self.of(inst.args[0]),
-            Op::Binary(op) if self.f.dtype(result).is_int() => {
-                binary(*op, &self.of(inst.args[0]), &self.of(inst.args[1]))
+            Op::Binary(op) if self.f.dtype(result).is_int() => self.binary(*op, inst.args[0], inst.args[1]),
+            Op::Scalar(_) | Op::Unary(_) | Op::Binary(_) | Op::Fma | Op::Select | Op::Cast(_) | Op::Bitcast(_) => {
+                Known::opaque(self.union(inst))
             }
-            _ => Known::opaque(self.union(inst)),
+            Op::Load { .. } | Op::Store { .. } | Op::Atomic { .. } | Op::Random { .. } | Op::Print { .. } => {
+                Known::opaque(self.union(inst))
+            }
         };
         self.set(result, known);
+    }
+
+    fn binary(&self, op: BinaryOp, x: Val, y: Val) -> Known {
+        let (a, b) = (self.of(x), self.of(y));
+        let mut k = binary(op, &a, &b);
+        // What a block has left is at most the block, also where only the data knows how much is left.
+        if op == BinaryOp::Add && b.is_fixed() {
+            k.above = Some((x, b.at[0]));
+        } else if op == BinaryOp::Add && a.is_fixed() {
+            k.above = Some((y, a.at[0]));
+        } else if op == BinaryOp::Min {
+            k.above = a.above.or(b.above);
+        }
+        if let (BinaryOp::Sub, Some((of, most))) = (op, a.above)
+            && of == y
+            && k.guess
+        {
+            k.at = [most; SAMPLES];
+        }
+        k
     }
 
     fn union(&self, inst: &Inst) -> Terms {
@@ -207,25 +249,28 @@ fn binary(op: BinaryOp, a: &Known, b: &Known) -> Known {
         BinaryOp::Min => x.min(y),
         BinaryOp::Max => x.max(y),
         BinaryOp::Div | BinaryOp::Rem => 0.0,
-        _ => UNKNOWN,
+        BinaryOp::Pow | BinaryOp::And | BinaryOp::Or | BinaryOp::Xor | BinaryOp::Shl | BinaryOp::Shr => UNKNOWN,
+        BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge => UNKNOWN,
     };
-    let at = [f(a.at[0], b.at[0]), f(a.at[1], b.at[1]), f(a.at[2], b.at[2])];
-    let terms = match op {
-        BinaryOp::Add => sum(a, b, 1.0),
-        BinaryOp::Sub => sum(a, b, -1.0),
-        BinaryOp::Mul if b.is_fixed() => scaled(a, b.at[0]),
-        BinaryOp::Mul if a.is_fixed() => scaled(b, a.at[0]),
-        BinaryOp::Div if b.is_fixed() && b.at[0] != 0.0 => scaled(a, 1.0 / b.at[0]),
+    let at = std::array::from_fn(|i| f(a.at[i], b.at[i]));
+    let clamps = matches!(op, BinaryOp::Min | BinaryOp::Max);
+    let terms = if op == BinaryOp::Add || op == BinaryOp::Sub {
+        sum(a, b, if op == BinaryOp::Add { 1.0 } else { -1.0 })
+    } else if op == BinaryOp::Mul && (a.is_fixed() || b.is_fixed()) {
+        if b.is_fixed() { scaled(&a.terms, b.at[0]) } else { scaled(&b.terms, a.at[0]) }
+    } else if op == BinaryOp::Div && b.is_fixed() && b.at[0] != 0.0 {
+        scaled(&a.terms, 1.0 / b.at[0])
+    } else if clamps && (a.is_fixed() || b.is_fixed()) {
         // A clamped index is about the index.
-        BinaryOp::Min | BinaryOp::Max if b.is_fixed() => a.terms.clone(),
-        BinaryOp::Min | BinaryOp::Max if a.is_fixed() => b.terms.clone(),
-        _ => scaled(&Known { terms: sum(a, b, 1.0), ..a.clone() }, f64::NAN),
+        if b.is_fixed() { a.terms.clone() } else { b.terms.clone() }
+    } else {
+        scaled(&sum(a, b, 1.0), f64::NAN)
     };
-    Known { at, trips: a.trips.max(b.trips), terms, guess: a.guess || b.guess }
+    Known { at, trips: a.trips.max(b.trips), above: None, terms, guess: a.guess || b.guess }
 }
 
-fn scaled(a: &Known, by: f64) -> Terms {
-    a.terms.iter().map(|(l, c)| (*l, c * by)).collect()
+fn scaled(terms: &Terms, by: f64) -> Terms {
+    terms.iter().map(|(l, c)| (*l, c * by)).collect()
 }
 
 fn sum(a: &Known, b: &Known, sign: f64) -> Terms {
