@@ -181,6 +181,153 @@ fn few_configs_serve_many_shapes() {
     }
 }
 
+#[kernel]
+fn softmax(x: &Tensor<f32, 2>) -> Result<Tensor<f32, 2>> {
+    let mut out = x.empty_like();
+    for t in tile(x.dims()[0]) {
+        let row = x[(t, ..)];
+        let e = (row - row.max(1)).exp();
+        out[(t, ..)] = e / e.sum(1);
+    }
+    Ok(out)
+}
+
+#[kernel]
+fn matmul(a: &Tensor<f32, 2>, b: &Tensor<f32, 2>) -> Result<Tensor<f32, 2>> {
+    let ([m, k], n) = (a.dims(), b.dims()[1]);
+    let mut out = a.empty([m, n]);
+    for [tm, tn] in tile([m, n]) {
+        let mut sum = zeros((tm, tn));
+        for tk in tile(k) {
+            sum += dot(a[(tm, tk)], b[(tk, tn)]);
+        }
+        out[(tm, tn)] = sum;
+    }
+    Ok(out)
+}
+
+/// Launches of one kernel at any sizes.
+type At = fn(&[usize]) -> Box<dyn Fn()>;
+
+/// How much slower configs are at other sizes than those they were found for, against tuning these sizes, by distance;
+/// and how the cost model's choice compares.
+#[test]
+#[ignore = "a measurement: run alone, optimised"]
+fn how_far_configs_carry() {
+    helion::settings::set_cache("off").unwrap();
+    let kernels: [(&str, At, Vec<Vec<usize>>); 3] = [
+        (
+            "scaled",
+            |s| {
+                let x = Tensor::full([s[0]], 0.5f32);
+                Box::new(move || drop(scaled(&x).unwrap()))
+            },
+            [1000, 3000, 9000, 30_000, 100_000, 300_000, 1_000_000, 4_000_000].map(|n| vec![n]).to_vec(),
+        ),
+        (
+            "softmax",
+            |s| {
+                let x = Tensor::<f32, 2>::full([s[0], s[1]], 0.5);
+                Box::new(move || drop(softmax(&x).unwrap()))
+            },
+            grid(&[&[10, 65, 500, 3000], &[70, 500, 3000]]),
+        ),
+        (
+            "matmul",
+            |s| {
+                let (a, b) = (Tensor::<f32, 2>::full([s[0], s[2]], 0.5), Tensor::<f32, 2>::full([s[2], s[1]], 0.5));
+                Box::new(move || drop(matmul(&a, &b).unwrap()))
+            },
+            grid(&[&[60, 300, 1000], &[50, 400], &[70, 500]]),
+        ),
+    ];
+    let mut bands: BTreeMap<u64, Vec<(f64, f64)>> = BTreeMap::new();
+    for (name, at, shapes) in kernels {
+        let tuned: Vec<Tuned> = shapes.iter().map(|s| Tuned::new(at(s))).collect();
+        for (i, here) in tuned.iter().enumerate() {
+            let mut there: Vec<usize> = (0..tuned.len()).filter(|j| *j != i).collect();
+            let far = |j: usize| distance(&shapes[i], &shapes[j]);
+            there.sort_by(|a, b| far(*a).total_cmp(&far(*b)));
+            let others: Vec<usize> = there.iter().copied().step_by(2).take(5).collect();
+            let configs: Vec<&Config> =
+                [&here.best, &here.model].into_iter().chain(others.iter().map(|j| &tuned[*j].best)).collect();
+            let times = medians(&*here.call, &configs);
+            for (j, t) in others.iter().zip(&times[2..]) {
+                bands.entry(far(*j).ceil() as u64).or_default().push((t / times[0], times[1] / times[0]));
+            }
+            let one = |j: usize, t: f64| format!("{:.1}: {:.2}", far(j), t / times[0]);
+            let carried: Vec<String> = others.iter().zip(&times[2..]).map(|(j, t)| one(*j, *t)).collect();
+            println!("{name} {:?}: model {:.2}, carried {}", shapes[i], times[1] / times[0], carried.join(", "));
+        }
+    }
+    let mean = |v: &mut dyn Iterator<Item = f64>| {
+        let logs: Vec<f64> = v.map(f64::ln).collect();
+        (logs.iter().sum::<f64>() / logs.len() as f64).exp()
+    };
+    for (band, v) in &bands {
+        let (carried, model) = (mean(&mut v.iter().map(|x| x.0)), mean(&mut v.iter().map(|x| x.1)));
+        println!("up to {band} doublings: carried {carried:.3} of the tuned time, model {model:.3}, {} pairs", v.len());
+    }
+}
+
+fn grid(axes: &[&[usize]]) -> Vec<Vec<usize>> {
+    axes.iter().fold(vec![Vec::new()], |all, axis| {
+        all.iter().flat_map(|s| axis.iter().map(move |&n| [s.as_slice(), &[n]].concat())).collect()
+    })
+}
+
+fn distance(a: &[usize], b: &[usize]) -> f64 {
+    let wide = |s: &[usize]| s.iter().map(|&n| n as u64).collect::<Vec<_>>();
+    helion_autotune::table::distance(&wide(a), &wide(b))
+}
+
+/// One shape with its own config, and the cost model's.
+struct Tuned {
+    call: Box<dyn Fn()>,
+    model: Config,
+    best: Config,
+}
+
+impl Tuned {
+    fn new(call: Box<dyn Fn()>) -> Tuned {
+        let run = || {
+            call();
+            Ok(())
+        };
+        let model = helion::explain(run).unwrap().reports.remove(0).default;
+        let best = helion::tune(Effort::Quick, run).unwrap().tunings.remove(0).config;
+        Tuned { call, model, best }
+    }
+}
+
+/// The median seconds of a call with each config, measured in turn.
+fn medians(call: &dyn Fn(), configs: &[&Config]) -> Vec<f64> {
+    let mut samples = vec![Vec::new(); configs.len()];
+    let mut batch = 0;
+    for round in 0..32 {
+        for (c, s) in configs.iter().zip(&mut samples) {
+            helion::with_config(c, || {
+                call();
+                if batch == 0 {
+                    let start = std::time::Instant::now();
+                    call();
+                    batch = (1e-3 / start.elapsed().as_secs_f64()).clamp(1.0, 200.0) as u32;
+                }
+                let start = std::time::Instant::now();
+                (0..batch).for_each(|_| call());
+                if round > 0 {
+                    s.push(start.elapsed().as_secs_f64() / f64::from(batch));
+                }
+            });
+        }
+    }
+    let median = |s: &mut Vec<f64>| {
+        s.sort_by(f64::total_cmp);
+        s[s.len() / 2]
+    };
+    samples.iter_mut().map(median).collect()
+}
+
 /// What remembering costs launches: in a process that has just begun, and in one that runs.
 #[test]
 #[ignore = "a measurement: run alone, optimised"]
