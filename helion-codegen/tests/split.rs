@@ -159,3 +159,39 @@ fn stages_give_what_the_kernel_gives() {
         }
     }
 }
+
+#[test]
+fn what_is_not_split() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/split");
+    let text = std::fs::read_to_string(folder.join("sum.tile")).expect("a readable file");
+    let changed = |changes: &[(&str, &str)]| {
+        let new = changes.iter().fold(text.clone(), |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replace(from, to)
+        });
+        split::applies(&kernel(&new).unwrap_or_else(|e| panic!("{changes:?}: {e}")))
+    };
+    assert!(changed(&[]));
+    let sum = "%9: f32[1] = add %6.sum, %8";
+    assert!(changed(&[(sum, "%9: f32[1] = max %8, %6.sum")]));
+    assert!(changed(&[(sum, "%9: f32[1] = sub %6.sum, %8")]));
+    // What is carried is subtracted, divided, used twice, or not used at all.
+    for other in ["sub %8, %6.sum", "div %6.sum, %8", "add %6.sum, %6.sum", "add %8, %8"] {
+        assert!(!changed(&[(sum, &format!("%9: f32[1] = {other}"))]), "{other}");
+    }
+    // The number of the block.
+    let load = "%7: f32[t] = load x[t]";
+    assert!(!changed(&[(load, "%10: i64 = tile_ordinal t\n      %7: f32[t] = load x[t + %10]")]));
+    // A store in the loop.
+    assert!(!changed(&[(sum, &format!("store out[one], %8\n      {sum}"))]));
+    // A store before the loop to what it reads; to something else it is fine.
+    let alone =
+        [("  grid one unit in %0..%1\n", ""), ("out[one]", "out[..]"), ("param x: tensor", "param x: mut tensor")];
+    let with = |store: &str| {
+        let first = "%5.sum: f32[1] = for";
+        let store = format!("{store}\n    {first}");
+        changed(&[&alone[..], &[(first, &store)]].concat())
+    };
+    assert!(!with("store x[%0], %3"));
+    assert!(with("store out[..], %4"));
+}

@@ -19,7 +19,7 @@ const ACCUMULATORS: f64 = 2.0;
 const KC: f64 = 512.0;
 const NC: f64 = 2048.0;
 /// Products with at most so many rows read the right operand where it lies.
-const FEW: f64 = 32.0;
+const FEW: f64 = 16.0;
 /// Rows that then go over it at once.
 const SWEEP: f64 = 8.0;
 /// Cycles to pack an element: as it lies, across rows, with conversion.

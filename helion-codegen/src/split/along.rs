@@ -83,14 +83,13 @@ fn load_entry(index: &[Index], axis: usize) -> Option<&Index> {
 /// begin at 0 again.
 pub fn narrowed(op: &Op, axis: usize, tile: helion_ir::tile::TileId) -> Op {
     let mut op = op.clone();
-    match &mut op {
-        Op::Load { index, .. } => {
-            let kept = index.iter_mut().filter(|i| !matches!(i, Index::Scalar(_))).nth(axis);
-            kept.into_iter().for_each(|i| *i = Index::Tile(tile, None));
-        }
-        Op::Broadcast(shape) | Op::Reshape(shape) => shape[axis] = Dim::Tile(tile),
-        Op::Iota(d) => *d = Dim::Tile(tile),
-        _ => {}
+    if let Op::Load { index, .. } = &mut op {
+        let kept = index.iter_mut().filter(|i| !matches!(i, Index::Scalar(_))).nth(axis);
+        kept.into_iter().for_each(|i| *i = Index::Tile(tile, None));
+    } else if let Op::Broadcast(shape) | Op::Reshape(shape) = &mut op {
+        shape[axis] = Dim::Tile(tile);
+    } else if let Op::Iota(d) = &mut op {
+        *d = Dim::Tile(tile);
     }
     op
 }

@@ -3,8 +3,9 @@
 //! In: a loop. Out: for each carried value the associative operation that updates it, if every one of them is
 //! updated by one and nothing else in the body depends on them.
 
-use helion_ir::BinaryOp;
+use helion_ir::dtype::{DType, Literal};
 use helion_ir::tile::{Function, Inst, Op, Region, ValueId};
+use helion_ir::{BinaryOp, eval};
 
 /// What becomes of each carried value: the operation that combines two of its partial results, or `None` when
 /// the loop leaves it as it is. `None` for the loop when its iterations cannot be split.
@@ -32,13 +33,10 @@ fn update(region: &Region, param: ValueId, result: ValueId, uses: &[u32]) -> Opt
             return None;
         }
         let inst = region.body.iter().find(|i| i.args.contains(&at))?;
-        let op = match (&inst.op, inst.args.first() == Some(&at)) {
-            (Op::Binary(BinaryOp::Sub), true) => BinaryOp::Add,
-            (Op::Binary(BinaryOp::Sub), false) => return None,
-            (Op::Binary(op), _) if neutral(*op) => *op,
-            (_, _) => return None,
-        };
-        if found.is_some_and(|f| f != op) {
+        let Op::Binary(op) = inst.op else { return None };
+        // Subtracting is adding something else, if the carried value is what is subtracted from.
+        let op = if op == BinaryOp::Sub && inst.args.first() == Some(&at) { BinaryOp::Add } else { op };
+        if neutral(op, DType::I64).is_none() || found.is_some_and(|f| f != op) {
             return None;
         }
         found = Some(op);
@@ -48,16 +46,16 @@ fn update(region: &Region, param: ValueId, result: ValueId, uses: &[u32]) -> Opt
     found.filter(|_| uses[result.index()] == 1)
 }
 
-/// Whether partial results of an operation can be combined in any grouping, beginning with a neutral element.
-fn neutral(op: BinaryOp) -> bool {
-    match op {
-        BinaryOp::Add
-        | BinaryOp::Mul
-        | BinaryOp::Min
-        | BinaryOp::Max
-        | BinaryOp::And
-        | BinaryOp::Or
-        | BinaryOp::Xor => true,
+/// What changes nothing when combined by an operation of which partial results can be combined in any grouping; `None`
+/// for other operations.
+pub fn neutral(op: BinaryOp, dtype: DType) -> Option<Literal> {
+    Some(match op {
+        BinaryOp::Add | BinaryOp::Or | BinaryOp::Xor => eval::from_i64(dtype, 0),
+        BinaryOp::Mul => eval::from_i64(dtype, 1),
+        BinaryOp::Max => eval::lowest(dtype),
+        BinaryOp::Min => eval::highest(dtype),
+        BinaryOp::And if dtype == DType::Bool => eval::from_i64(dtype, 1),
+        BinaryOp::And => Literal::from_bits(dtype, u64::MAX),
         BinaryOp::Sub
         | BinaryOp::Div
         | BinaryOp::Rem
@@ -69,8 +67,8 @@ fn neutral(op: BinaryOp) -> bool {
         | BinaryOp::Lt
         | BinaryOp::Le
         | BinaryOp::Gt
-        | BinaryOp::Ge => false,
-    }
+        | BinaryOp::Ge => return None,
+    })
 }
 
 /// Counts the uses of values in a region and those inside it.

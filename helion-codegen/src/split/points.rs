@@ -9,7 +9,7 @@
 use super::along::{Along, follow};
 use super::carried::carried;
 use helion_ir::dtype::DType;
-use helion_ir::tile::{Dim, Function, Inst, Op, ParamId, TileId, Type, ValueId};
+use helion_ir::tile::{Dim, Function, Inst, Op, ParamId, TileId, ValueId};
 use helion_ir::{BinaryOp, eval};
 use std::collections::{BTreeSet, HashMap};
 
@@ -141,35 +141,34 @@ fn kind(body: &Body<'_>, inst: &Inst) -> Option<Kind> {
     if has_effect(inst) || !inst.results.iter().all(placed) {
         return None;
     }
-    match &inst.op {
-        Op::For { tiles } => {
-            // The number of an iteration would count from the begin of its part.
-            let outer = *tiles.first()?;
-            let mut counted = false;
-            each(inst, &mut |i| {
-                counted |= matches!(i.op, Op::TileOrdinal(t) | Op::TileCount(t) if t == outer);
-            });
-            let carried = carried(f, inst)?;
-            (!counted && carried.iter().any(Option::is_some)).then_some(Kind::Loop(carried))
-        }
-        Op::Reduce { op, axis } => {
-            let mut along = Along::new();
-            let Type { dtype, shape } = f.ty(inst.args[0]);
-            let (combine, axis) = (eval::reduce_combine(*op)?, *axis as usize);
-            let dim = long(shape[axis])?;
-            follow(body, inst.args[0], axis, &mut along)?;
-            Some(Kind::Axis { combine, dim, along, dtype: summed(*dtype, combine) })
-        }
-        Op::Dot { acc } => {
-            let mut along = Along::new();
-            let rank = f.ty(inst.args[0]).rank();
-            let dim = long(f.ty(inst.args[0]).shape[rank - 1])?;
-            follow(body, inst.args[0], rank - 1, &mut along)?;
-            follow(body, inst.args[1], rank - 2, &mut along)?;
-            Some(Kind::Axis { combine: BinaryOp::Add, dim, along, dtype: summed(*acc, BinaryOp::Add) })
-        }
-        _ => None,
+    if let Op::For { tiles } = &inst.op {
+        return loop_kind(f, inst, *tiles.first()?);
     }
+    let mut along = Along::new();
+    let whole = f.ty(*inst.args.first()?);
+    if let Op::Reduce { op, axis } = &inst.op {
+        let (combine, axis) = (eval::reduce_combine(*op)?, *axis as usize);
+        let dim = long(whole.shape[axis])?;
+        follow(body, inst.args[0], axis, &mut along)?;
+        return Some(Kind::Axis { combine, dim, along, dtype: summed(whole.dtype, combine) });
+    }
+    let Op::Dot { acc } = &inst.op else { return None };
+    let (combine, rank) = (BinaryOp::Add, whole.rank());
+    let dim = long(whole.shape[rank - 1])?;
+    follow(body, inst.args[0], rank - 1, &mut along)?;
+    follow(body, inst.args[1], rank - 2, &mut along)?;
+    Some(Kind::Axis { combine, dim, along, dtype: summed(*acc, combine) })
+}
+
+/// How a loop could be split, whose first tile variable is `outer`.
+fn loop_kind(f: &Function, inst: &Inst, outer: TileId) -> Option<Kind> {
+    // The number of an iteration would count from the begin of its part.
+    let mut counted = false;
+    each(inst, &mut |i| {
+        counted |= matches!(i.op, Op::TileOrdinal(t) | Op::TileCount(t) if t == outer);
+    });
+    let carried = carried(f, inst)?;
+    (!counted && carried.iter().any(Option::is_some)).then_some(Kind::Loop(carried))
 }
 
 /// A whole axis that is worth splitting.
@@ -319,15 +318,11 @@ pub fn extent(f: &Function, d: Dim) -> Option<Dim> {
 pub fn range(f: &Function, t: TileId) -> Option<Dim> {
     let var = &f.tiles[t.index()];
     let header = |v: ValueId| f.header.iter().find(|i| i.results.contains(&v)).map(|i| &i.op);
-    let begins = match header(var.begin)? {
-        Op::Const(c) => c.to_i64() >= 0,
-        Op::Extent(Dim::Const(_) | Dim::Symbol(_)) => true,
-        _ => false,
+    let plain = |op: &Op| if let Op::Extent(d @ (Dim::Const(_) | Dim::Symbol(_))) = op { Some(*d) } else { None };
+    let size = |v: ValueId| {
+        let op = header(v)?;
+        if let Op::Const(c) = op { u64::try_from(c.to_i64()).ok().map(Dim::Const) } else { plain(op) }
     };
-    let end = match header(var.end)? {
-        Op::Const(c) => Dim::Const(u64::try_from(c.to_i64()).ok()?),
-        Op::Extent(d @ (Dim::Const(_) | Dim::Symbol(_))) => *d,
-        _ => return None,
-    };
-    (var.grid && begins).then_some(end)
+    size(var.begin)?;
+    size(var.end).filter(|_| var.grid)
 }

@@ -5,13 +5,14 @@
 //! range of `n` indices is its `p`-th piece of `ceil(n / (parts * block)) * block` indices, so a block of a loop
 //! belongs to one part.
 
+use super::carried::neutral;
 use super::copy::Copy;
 use super::points::{Body, Kind, Needs, Point, extent, range};
 use super::{Split, Workspace, along};
+use helion_ir::BinaryOp;
 use helion_ir::diag::{self, Loc};
 use helion_ir::dtype::{DType, Literal};
 use helion_ir::tile::{self, Dim, Function, Index, Inst, Layout, Op, ParamId, TileId, Type, ValueId};
-use helion_ir::{BinaryOp, eval};
 use std::collections::BTreeMap;
 
 /// Blocks of a whole axis are this long at least, so that parts begin where vectors do.
@@ -160,7 +161,8 @@ impl<'a> Stage<'a> {
 
     /// A tile of the neutral element.
     fn neutral(&mut self, op: BinaryOp, ty: &Type, at: Loc) -> ValueId {
-        let one = self.one(Op::Const(neutral(op, ty.dtype)), &[], at);
+        let literal = neutral(op, ty.dtype).unwrap_or(Literal::from_bits(ty.dtype, 0));
+        let one = self.one(Op::Const(literal), &[], at);
         if ty.rank() == 0 { one } else { self.one(Op::Broadcast(ty.shape.clone()), &[one], at) }
     }
 
@@ -355,17 +357,5 @@ impl<'a> Stage<'a> {
         }
         let region = self.copy.b.close_region(&yields);
         self.copy.b.push_with_regions(Op::For { tiles: vec![part] }, init, vec![region], at).to_vec()
-    }
-}
-
-/// What changes nothing when combined.
-fn neutral(op: BinaryOp, dtype: DType) -> Literal {
-    match op {
-        BinaryOp::Mul => eval::from_i64(dtype, 1),
-        BinaryOp::Max => eval::lowest(dtype),
-        BinaryOp::Min => eval::highest(dtype),
-        BinaryOp::And if dtype == DType::Bool => eval::from_i64(dtype, 1),
-        BinaryOp::And => Literal::from_bits(dtype, u64::MAX),
-        _ => eval::from_i64(dtype, 0),
     }
 }
