@@ -402,7 +402,7 @@ fn rotated_by_position() -> Result<()> {
 #[test]
 fn bad_configs_are_explained() -> Result<()> {
     let said = |text: &str| text.parse::<Config>().map_err(Error::from).expect_err("not a config").to_string();
-    assert_eq!(said("block.t=x"), "config: `block.t=x`: the value must be a whole number");
+    assert_eq!(said("block.t=x"), "config: `block.t=x`: the values of `block` are 1 to 1048576");
     let e = rotated::with(Config::new().block("tx", 8)).call(&matrix(2, 2), 10.0).expect_err("no such variable");
     assert_eq!(
         e.to_string(),

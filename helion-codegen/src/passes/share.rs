@@ -142,11 +142,8 @@ struct Access {
 
 fn accesses(func: &Function, n: &Nest, insts: &[Inst]) -> Vec<Access> {
     let of = |i: &Inst| {
-        let (mem, masked, write) = match &i.op {
-            Op::Load { mem, masked } => (*mem, *masked, false),
-            Op::Store { mem, masked } => (*mem, *masked, true),
-            _ => return None,
-        };
+        let (Op::Load { mem, masked } | Op::Store { mem, masked }) = i.op else { return None };
+        let write = matches!(i.op, Op::Store { .. });
         let rank = interchange::rank(func, mem);
         let first = usize::from(write);
         Some(Access {
