@@ -43,7 +43,7 @@ fn knobs_print_and_parse() {
         ("block.tm", "expected `knob=value`"),
         ("blok.tm=4", "is not a knob; the knobs are block"),
         ("block.tm=0", "the values of `block` are 1 to"),
-        ("unroll=many", "the values of `unroll` are 1 to 8"),
+        ("unroll=many", "the values of `unroll` are 0 to 8"),
     ] {
         let e = text.parse::<Config>().expect_err(text).to_string();
         assert!(e.contains(says), "{e}");

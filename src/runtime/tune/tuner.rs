@@ -19,7 +19,7 @@ use std::time::Duration;
 /// # }
 /// # fn main() -> Result<()> {
 /// # helion::settings::set_cache_dir("off")?;
-/// # let x = Tensor::<f32, 1>::ones([1000]);
+/// # let x = Tensor::full([1000], 1.0f32);
 /// let tuned = double::tune(&x, Tuner::quick().seconds(0.2).pin("unroll", 2))?;
 /// println!("{tuned}");
 /// # Ok(()) }
