@@ -2,7 +2,6 @@
 //! and every size has a prediction.
 
 #[path = "../../helion-ir/tests/common/case.rs"]
-#[allow(dead_code)]
 mod case;
 
 use helion_codegen::{cost, passes, schedule};

@@ -19,7 +19,10 @@ use std::collections::HashSet;
 use std::sync::{LazyLock, Mutex};
 
 /// Kernels and places for which a search was started by a launch. Locked during the search: one at a time.
-static STARTED: LazyLock<Mutex<HashSet<(Id, Box<[u64]>)>>> = LazyLock::new(Mutex::default);
+static STARTED: LazyLock<Mutex<HashSet<Started>>> = LazyLock::new(Mutex::default);
+
+/// A kernel and a place.
+type Started = (Id, Box<[u64]>);
 
 /// Tunes a launch because the caller asked for it.
 ///

@@ -151,8 +151,11 @@ impl Part {
         if self.first < self.last {
             run(self.first, self.last);
         }
+        if self.rest >= self.programs {
+            return;
+        }
         let mut turn = self.turns;
-        while self.rest < self.programs {
+        loop {
             let number = match &mut turn {
                 Some((next, step)) => {
                     let number = *next;

@@ -4,6 +4,8 @@
 //! `cargo run --release -p helion-benches --bin tuner` prints tables for `BENCHMARKS.md`. Options: `--most N` (configs
 //! in a space, 300), `--seeds N` (5), `--full` (effort `Full` instead of `Quick`), names of kernels.
 
+#![allow(clippy::duplicate_mod, reason = "examples bring their support module along")]
+
 mod measure;
 mod problems;
 mod tables;
