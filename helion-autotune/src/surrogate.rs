@@ -4,6 +4,8 @@
 //! Gaussian process: times of configs that are near each other are alike, and how far "near" reaches is
 //! learnt for each slot from the points, so that slots which do not matter are ignored.
 
+use rayon::prelude::*;
+
 /// Reach of a slot's influence, in units of its range; the last says that the slot hardly matters.
 const REACHES: [f64; 6] = [0.15, 0.3, 0.6, 1.2, 3.0, 10.0];
 /// Share of a point's variance that is noise or cannot be explained by slots.
@@ -66,17 +68,22 @@ impl Shape {
             let is_nugget = i == self.axes.len();
             let (now, last) =
                 if is_nugget { (self.nugget, NUGGETS.len() - 1) } else { (self.reach[i], REACHES.len() - 1) };
-            for value in [now.wrapping_sub(1), now + 1, now.wrapping_sub(2), now + 2] {
-                if value > last {
-                    continue;
-                }
-                let mut other = self.clone();
-                if is_nugget {
-                    other.nugget = value
-                } else {
-                    other.reach[i] = value
-                }
-                let likelihood = other.likelihood(points);
+            let steps = [now.wrapping_sub(1), now + 1, now.wrapping_sub(2), now + 2];
+            // Each likelihood takes the cube of the number of points, the longest thinking there is here.
+            let tried: Vec<(f64, Shape)> = steps
+                .into_par_iter()
+                .filter(|value| *value <= last)
+                .map(|value| {
+                    let mut other = self.clone();
+                    if is_nugget {
+                        other.nugget = value;
+                    } else {
+                        other.reach[i] = value;
+                    }
+                    (other.likelihood(points), other)
+                })
+                .collect();
+            for (likelihood, other) in tried {
                 if likelihood > best + 1e-9 {
                     (*self, best) = (other, likelihood);
                 }
