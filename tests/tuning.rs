@@ -108,7 +108,7 @@ fn cold_caches_are_slower() {
 #[ignore = "run by `an_interrupt_keeps_the_best_so_far`"]
 fn child_that_searches() {
     println!("began");
-    softmax::tune(&matrix(256, 512), Tuner::full().seconds(100.0).configs(100_000)).unwrap();
+    softmax::tune(&matrix(256, 512), Tuner::full().seconds(100.0).configs(100_000).strategy("random")).unwrap();
     // Only reached when the signal does nothing.
     println!("not interrupted");
 }
@@ -131,7 +131,16 @@ fn an_interrupt_keeps_the_best_so_far() {
         line.clear();
         assert!(out.read_line(&mut line).unwrap() > 0);
     }
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    // Until something was measured.
+    let begun = || {
+        let journal =
+            std::fs::read_dir(&dir).ok()?.flatten().find(|f| f.path().extension().is_some_and(|e| e == "journal"))?;
+        let lines = std::fs::read_to_string(journal.path()).ok()?.lines().count();
+        (lines > 8).then_some(())
+    };
+    while begun().is_none() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     // SAFETY: our child, which was not waited for.
     unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) };
     let status = child.wait().unwrap();

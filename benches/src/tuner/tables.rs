@@ -20,6 +20,18 @@ pub fn line(r: &Row) -> String {
 
 /// All tables.
 pub fn print(rows: &[Row], options: &Options) {
+    println!("## The tuner\n");
+    println!(
+        "Each space is cut to at most {} configs, all of which are timed; the fastest are timed again in turns, which gives\n\
+         the optimum. Then the search runs from {} seeds, and what it found is timed in turns with the optimum: ratios are\n\
+         medians over pairs. Below 1 the optimum of the exhaustive search was not the fastest, which noise explains.\n\
+         Untuned is the cost model's choice. `./scripts/bench tuner --most {} --seeds {}{}` makes these tables.\n",
+        options.most,
+        options.seeds,
+        options.most,
+        options.seeds,
+        if options.full { " --full" } else { "" }
+    );
     println!(
         "| kernel | shape | configs | optimum | found / optimum | worst seed | within 5 % after | measured | search | untuned / tuned |"
     );
