@@ -209,6 +209,7 @@ impl<E: Engine> Isolated<E> {
             let (count, mut answers) = (rest.len(), Vec::new());
             let asked = self.exchange(&Request::Prepare { items: rest.clone(), alone }, count, &mut answers);
             again &= answers.is_empty();
+            let at = answers.len();
             for (item, (answer, time)) in rest.iter().zip(answers) {
                 results.push(self.prepared(item, answer, time));
             }
@@ -219,7 +220,8 @@ impl<E: Engine> Isolated<E> {
                 (alone, again) = (true, true);
                 continue;
             }
-            if let Some(name) = death.name {
+            // A worker that talked nonsense may have gone on to the next item, whose name this is not.
+            if let Some(name) = death.name.filter(|_| death.done == at) {
                 self.server.seen.entry(name).or_insert_with(|| item.config.clone());
             }
             results.push(Err(death.rejection));
