@@ -6,9 +6,11 @@
 //! [`helion_ir::target::Target`] for facts and never name a backend.
 #![deny(missing_docs)]
 
+pub mod backend;
 pub mod cost;
 pub mod cpu;
 pub mod passes;
 pub mod pipeline;
+pub mod ptx;
 pub mod schedule;
 pub mod split;

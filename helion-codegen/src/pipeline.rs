@@ -4,7 +4,7 @@
 //! its reductions are split), and how long each step took. An observer sees what each step made, also when a later
 //! one fails.
 
-use crate::cpu::{self, CompiledKernel, CpuOptions};
+use crate::backend::Backend;
 use crate::split::{self, Split, Workspace};
 use crate::{passes, schedule};
 use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
@@ -14,9 +14,9 @@ use helion_ir::target::Target;
 use helion_ir::tile::{Dim, Verified};
 use std::time::{Duration, Instant};
 
-/// What a step made.
+/// What a step made; `K` is the backend's kernel.
 #[derive(Clone, Copy, Debug)]
-pub enum Made<'a> {
+pub enum Made<'a, K> {
     /// One stage of a kernel whose reductions are split; what follows is made of it.
     Stage(&'a Verified),
     /// Loop IR as the schedule made it.
@@ -24,25 +24,25 @@ pub enum Made<'a> {
     /// Loop IR after all passes: what the backend gets.
     Loops(&'a loops::Function),
     /// Machine code.
-    Code(&'a CompiledKernel),
+    Code(&'a K),
 }
 
 /// A compiled kernel with its story.
 #[derive(Debug)]
-pub struct Compiled {
+pub struct Compiled<K> {
     /// The code.
-    pub kernels: Sequence,
+    pub kernels: Sequence<K>,
     /// How long each step took, in order.
     pub phases: Vec<Phase>,
 }
 
 /// The kernels of one launch, to be run one after another. Mostly one; several when reductions are split.
 #[derive(Debug)]
-pub struct Sequence {
+pub struct Sequence<K> {
     /// Kernels that fill workspaces, in order.
-    pub before: Vec<CompiledKernel>,
+    pub before: Vec<K>,
     /// The last kernel.
-    pub last: CompiledKernel,
+    pub last: K,
     /// What they hand on; see [`Sequence::words`].
     pub workspaces: Vec<Workspace>,
     /// How many of the launch's words are sizes.
@@ -52,9 +52,9 @@ pub struct Sequence {
 /// Alignment of a workspace.
 const ALIGN: u64 = 64;
 
-impl Sequence {
+impl<K> Sequence<K> {
     /// All kernels in order.
-    pub fn kernels(&self) -> impl Iterator<Item = &CompiledKernel> {
+    pub fn kernels(&self) -> impl Iterator<Item = &K> {
         self.before.iter().chain([&self.last])
     }
 
@@ -123,20 +123,20 @@ pub enum Failure {
 ///
 /// # Errors
 /// See [`Failure`].
-pub fn compile(
+pub fn compile<B: Backend>(
     kernel: &Verified,
     config: &Config,
     target: &Target,
-    options: &CpuOptions,
-    made: &mut dyn FnMut(Made<'_>),
-) -> Result<Compiled, Failure> {
+    backend: &B,
+    made: &mut dyn FnMut(Made<'_, B::Kernel>),
+) -> Result<Compiled<B::Kernel>, Failure> {
     let mut clock = Clock::default();
     // What the user asked for must be possible before anything is planned.
     schedule::check_config(kernel, config).map_err(Failure::Config)?;
-    cpu::legal(config, target).map_err(Failure::Config)?;
+    backend.legal(config, target).map_err(Failure::Config)?;
     let symbols = kernel.function().symbols.len();
     let Some((split, config)) = stages(kernel, config, target)? else {
-        let last = compile_stage(kernel, config, target, options, made, &mut clock)?;
+        let last = compile_stage(kernel, config, target, backend, made, &mut clock)?;
         let kernels = Sequence { before: Vec::new(), last, workspaces: Vec::new(), symbols };
         return Ok(Compiled { kernels, phases: clock.phases });
     };
@@ -144,7 +144,7 @@ pub fn compile(
     let mut all = Vec::new();
     for (n, stage) in split.stages.iter().enumerate() {
         made(Made::Stage(stage));
-        all.push(compile_stage(stage, &split.config(n, &config), target, options, made, &mut clock)?);
+        all.push(compile_stage(stage, &split.config(n, &config), target, backend, made, &mut clock)?);
     }
     let last = all.pop().ok_or_else(|| Failure::Internal("a split kernel has no stages".to_owned()))?;
     let kernels = Sequence { before: all, last, workspaces: split.workspaces, symbols };
@@ -179,14 +179,14 @@ pub fn add_knobs(kernel: &Verified, space: &mut ConfigSpace) {
 }
 
 /// Compiles one kernel of a sequence.
-fn compile_stage(
+fn compile_stage<B: Backend>(
     kernel: &Verified,
     config: &Config,
     target: &Target,
-    options: &CpuOptions,
-    made: &mut dyn FnMut(Made<'_>),
+    backend: &B,
+    made: &mut dyn FnMut(Made<'_, B::Kernel>),
     clock: &mut Clock,
-) -> Result<CompiledKernel, Failure> {
+) -> Result<B::Kernel, Failure> {
     let mut func = schedule::schedule(kernel, config, target).map_err(Failure::Kernel)?;
     clock.step("schedule");
     made(Made::Scheduled(&func));
@@ -194,12 +194,12 @@ fn compile_stage(
     clock.step("verify");
     // Backends take only what is left after the passes: no wide mathematics, constants folded.
     passes::run(&mut func, target);
-    cpu::settle(&mut func, target);
+    backend.settle(&mut func, target);
     clock.step("passes");
     made(Made::Loops(&func));
     check(&func, "the passes")?;
     clock.step("verify again");
-    let kernel = cpu::compile(&func, options).map_err(|e| Failure::Internal(format!("code generation: {e}")))?;
+    let kernel = backend.compile(&func).map_err(|e| Failure::Internal(format!("code generation: {e}")))?;
     clock.step("code");
     made(Made::Code(&kernel));
     Ok(kernel)

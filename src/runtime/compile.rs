@@ -8,7 +8,7 @@ use super::records;
 use crate::error::{Error, Result};
 use crate::settings::{self, Dump, Isa, Stage};
 use helion_codegen::cost;
-use helion_codegen::cpu::{self, CpuOptions, vector};
+use helion_codegen::cpu::{self, CompiledKernel, CpuOptions, vector};
 use helion_codegen::pipeline::{self, Failure, Made, Phase, Sequence};
 use helion_codegen::{passes, schedule};
 use helion_ir::config::{Config, ConfigSpace};
@@ -34,7 +34,7 @@ pub(super) struct Traced {
 
 /// Code, and what launches need to know of it.
 pub(super) struct Compiled {
-    pub(super) kernels: Sequence,
+    pub(super) kernels: Sequence<CompiledKernel>,
     pub(super) phases: Vec<Phase>,
     /// What the config says about launches.
     pub(super) launch: cpu::Launch,
@@ -204,9 +204,9 @@ pub(super) fn fits(traced: &Traced, config: &Config) -> bool {
 ///
 /// # Errors
 /// When it does not fit, or the kernel has no schedule.
-pub(super) fn compile_config(traced: &Traced, config: &Config, made: &mut dyn FnMut(Made<'_>)) -> Result<Compiled> {
+pub(super) fn compile_config(traced: &Traced, config: &Config, made: &mut dyn FnMut(Made<'_, CompiledKernel>)) -> Result<Compiled> {
     let name = &traced.verified.function().name;
-    let mut observe = |m: Made<'_>| {
+    let mut observe = |m: Made<'_, CompiledKernel>| {
         dump_made(name, m);
         made(m);
     };
@@ -230,7 +230,7 @@ pub(super) fn space(traced: &Traced) -> ConfigSpace {
     space
 }
 
-fn dump_made(kernel: &str, made: Made<'_>) {
+fn dump_made(kernel: &str, made: Made<'_, CompiledKernel>) {
     match made {
         Made::Stage(v) => dump(kernel, Stage::Tile, || tile_text(v)),
         Made::Scheduled(f) => dump(kernel, Stage::Graph, || schedule::graph::to_dot(f)),

@@ -35,7 +35,7 @@ type Kept = Cell<Option<(usize, Block)>>;
 /// # Safety
 /// `words` are arguments of this launch: for each kernel what [`CompiledKernel::run`] demands, but for its workspaces.
 #[inline]
-pub(super) unsafe fn run(kernels: &Sequence, words: &[u64], limit: usize, launch: Launch) -> Result<()> {
+pub(super) unsafe fn run(kernels: &Sequence<CompiledKernel>, words: &[u64], limit: usize, launch: Launch) -> Result<()> {
     if kernels.workspaces.is_empty() {
         // SAFETY: promised by the caller; without workspaces there is one kernel.
         return unsafe { run_one(&kernels.last, words, limit, launch) };
@@ -52,7 +52,7 @@ pub(super) unsafe fn run(kernels: &Sequence, words: &[u64], limit: usize, launch
 /// # Safety
 /// As [`run`].
 #[inline(never)]
-unsafe fn run_all(kernels: &Sequence, words: &[u64], limit: usize, launch: Launch) -> Result<()> {
+unsafe fn run_all(kernels: &Sequence<CompiledKernel>, words: &[u64], limit: usize, launch: Launch) -> Result<()> {
     let too_large = || Error::memory("the workspaces of a split reduction are too large; a smaller `split` needs less");
     let bytes = kernels.workspace_bytes(words).ok_or_else(too_large)?;
     // Taken, so that a launch within a launch gets memory of its own.

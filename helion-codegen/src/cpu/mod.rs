@@ -27,7 +27,9 @@ pub use identity::identity;
 pub use jit::Effort;
 pub use knobs::{Launch, Share, add_knobs, legal, settle};
 
+use helion_ir::config::{Config, ConfigSpace};
 use helion_ir::loops;
+use helion_ir::target::Target;
 use memory::Code;
 use programs::Programs;
 
@@ -175,5 +177,22 @@ impl CompiledKernel {
     /// The vector programs it calls, as text.
     pub fn vector_programs(&self) -> String {
         self.programs.text()
+    }
+}
+
+impl crate::backend::Backend for CpuOptions {
+    type Kernel = CompiledKernel;
+
+    fn legal(&self, config: &Config, target: &Target) -> Result<(), String> {
+        legal(config, target)
+    }
+    fn add_knobs(&self, f: &loops::Function, space: &mut ConfigSpace, target: &Target) {
+        add_knobs(f, space, target);
+    }
+    fn settle(&self, f: &mut loops::Function, target: &Target) {
+        settle(f, target);
+    }
+    fn compile(&self, f: &loops::Function) -> Result<CompiledKernel, String> {
+        compile(f, self).map_err(|e| e.to_string())
     }
 }

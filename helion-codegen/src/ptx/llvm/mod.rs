@@ -1,0 +1,3 @@
+//! Loop IR to LLVM IR to PTX.
+
+mod emit;

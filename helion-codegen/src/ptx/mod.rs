@@ -1,0 +1,109 @@
+//! The GPU backend: loop IR to PTX for NVIDIA GPUs, through LLVM.
+//!
+//! In: a loop function, the architecture, and facts about the launch's arguments ([`PtxOptions`]). Out: a [`PtxKernel`]:
+//! PTX text, and the rule by which a launch finds its number of blocks and its memory. Loading and running it belongs to
+//! the caller.
+//!
+//! Types, targets and launch rules are always here; [`compile`] needs the feature `llvm`.
+//!
+//! # Calling convention
+//! A kernel takes 64-bit words: first those of the CPU backend (for each parameter in order: a tensor gives the
+//! address of its element at index 0…0, its extents, then its strides in elements; a scalar gives its bits; then one word
+//! per size symbol), then two of its own: `spill`, the address of memory for buffers that do not fit in shared memory
+//! (0 when they do), and `programs`, the number of program instances. The grid is one-dimensional.
+
+mod arch;
+mod kernel;
+#[cfg(feature = "llvm")]
+mod llvm;
+mod rule;
+
+pub use arch::{Arch, target};
+pub use kernel::{Plan, PtxKernel};
+pub use rule::Values;
+
+use crate::backend::Backend;
+use helion_ir::config::{Config, ConfigSpace};
+use helion_ir::loops::{Function, SymbolId};
+use helion_ir::target::Target;
+
+/// For what to compile.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PtxOptions {
+    /// The architecture.
+    pub arch: Arch,
+    /// What is known of the arguments of launches. A kernel may only be launched with arguments that fit.
+    pub facts: Facts,
+}
+
+impl PtxOptions {
+    /// For an architecture, knowing nothing of the arguments.
+    pub fn new(arch: Arch) -> PtxOptions {
+        PtxOptions { arch, facts: Facts::default() }
+    }
+}
+
+/// What code may rely on beyond the types of its parameters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Facts {
+    /// Sizes that are constants; see [`sizes_to_fix`].
+    pub sizes: Vec<(SymbolId, u64)>,
+    /// Bit `i` is set when parameter `i` is a tensor whose address, and whose strides but the last one of a
+    /// tensor with unit stride, are multiples of 16 bytes: then rows can be moved 16 bytes at a time.
+    pub aligned: u64,
+    /// Whether every index into every tensor, in elements, fits in 31 bits.
+    pub narrow: bool,
+}
+
+/// Why there is no kernel.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// This build has no code generator for GPUs.
+    #[error(
+        "this build of helion cannot compile for GPUs\n  help: install LLVM 22 (Debian: `apt-get install llvm-22-dev`) and build with `--features llvm`"
+    )]
+    NoCodeGenerator,
+    /// The kernel needs more of something than the device has.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The function breaks a rule of the loop IR.
+    #[error("malformed loop IR: {0}")]
+    Malformed(String),
+    /// The code generator refused.
+    #[error("code generation failed: {0}")]
+    Llvm(String),
+}
+
+/// Compiles a loop function.
+///
+/// # Errors
+/// See [`Error`].
+pub fn compile(f: &Function, options: &PtxOptions) -> Result<PtxKernel, Error> {
+    let _ = (f, options);
+    Err(Error::NoCodeGenerator)
+}
+
+/// The size symbols that should be constants: those that give the shape of values which belong in registers, such as the
+/// depth of a head in attention. A launch puts their values into [`Facts::sizes`], and code is made for each.
+pub fn sizes_to_fix(f: &Function) -> Vec<SymbolId> {
+    let _ = f;
+    Vec::new()
+}
+
+impl Backend for PtxOptions {
+    type Kernel = PtxKernel;
+
+    fn legal(&self, config: &Config, target: &Target) -> Result<(), String> {
+        let _ = (config, target);
+        Ok(())
+    }
+    fn add_knobs(&self, f: &Function, space: &mut ConfigSpace, target: &Target) {
+        let _ = (f, space, target);
+    }
+    fn settle(&self, f: &mut Function, target: &Target) {
+        let _ = (f, target);
+    }
+    fn compile(&self, f: &Function) -> Result<PtxKernel, String> {
+        compile(f, self).map_err(|e| e.to_string())
+    }
+}
