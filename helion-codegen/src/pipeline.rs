@@ -15,7 +15,7 @@ use helion_ir::tile::{Dim, Verified};
 use std::time::{Duration, Instant};
 
 /// What a step made; `K` is the backend's kernel.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub enum Made<'a, K> {
     /// One stage of a kernel whose reductions are split; what follows is made of it.
     Stage(&'a Verified),
@@ -26,6 +26,13 @@ pub enum Made<'a, K> {
     /// Machine code.
     Code(&'a K),
 }
+
+impl<K> Clone for Made<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<K> Copy for Made<'_, K> {}
 
 /// A compiled kernel with its story.
 #[derive(Debug)]

@@ -204,7 +204,11 @@ pub(super) fn fits(traced: &Traced, config: &Config) -> bool {
 ///
 /// # Errors
 /// When it does not fit, or the kernel has no schedule.
-pub(super) fn compile_config(traced: &Traced, config: &Config, made: &mut dyn FnMut(Made<'_, CompiledKernel>)) -> Result<Compiled> {
+pub(super) fn compile_config(
+    traced: &Traced,
+    config: &Config,
+    made: &mut dyn FnMut(Made<'_, CompiledKernel>),
+) -> Result<Compiled> {
     let name = &traced.verified.function().name;
     let mut observe = |m: Made<'_, CompiledKernel>| {
         dump_made(name, m);

@@ -35,7 +35,12 @@ type Kept = Cell<Option<(usize, Block)>>;
 /// # Safety
 /// `words` are arguments of this launch: for each kernel what [`CompiledKernel::run`] demands, but for its workspaces.
 #[inline]
-pub(super) unsafe fn run(kernels: &Sequence<CompiledKernel>, words: &[u64], limit: usize, launch: Launch) -> Result<()> {
+pub(super) unsafe fn run(
+    kernels: &Sequence<CompiledKernel>,
+    words: &[u64],
+    limit: usize,
+    launch: Launch,
+) -> Result<()> {
     if kernels.workspaces.is_empty() {
         // SAFETY: promised by the caller; without workspaces there is one kernel.
         return unsafe { run_one(&kernels.last, words, limit, launch) };

@@ -16,6 +16,7 @@ mod arch;
 mod kernel;
 #[cfg(feature = "llvm")]
 mod llvm;
+#[cfg_attr(not(feature = "llvm"), allow(dead_code, reason = "made by the code generator"))]
 mod rule;
 
 pub use arch::{Arch, target};

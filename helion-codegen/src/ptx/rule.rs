@@ -49,11 +49,8 @@ impl Rule {
     /// The rule of a function of which these buffers have a size that launches decide.
     pub(super) fn new(f: &Function, dynamic: &[BufferId]) -> Rule {
         let counts: Vec<Val> = f.grid.iter().map(|axis| axis.count).collect();
-        let dynamic: Vec<(Vec<Val>, u64)> = dynamic
-            .iter()
-            .map(|b| &f.buffers[b.index()])
-            .map(|b| (b.dims.clone(), b.dtype.size() as u64))
-            .collect();
+        let dynamic: Vec<(Vec<Val>, u64)> =
+            dynamic.iter().map(|b| &f.buffers[b.index()]).map(|b| (b.dims.clone(), b.dtype.size() as u64)).collect();
         let mut needed = vec![false; f.values.len()];
         for v in counts.iter().chain(dynamic.iter().flat_map(|d| &d.0)) {
             needed[v.index()] = true;
