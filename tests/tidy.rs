@@ -55,7 +55,7 @@ fn walk(dir: &Path, found: &mut Vec<File>) {
     for entry in fs::read_dir(dir).expect("a readable folder").flatten() {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(".git") {
+        if name.starts_with(".git") || name == ".gpu-tools" {
             continue;
         }
         if path.is_dir() {

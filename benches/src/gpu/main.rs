@@ -1,0 +1,141 @@
+//! The offline comparison of GPU code: what a round of the main loop costs in machine instructions, beside Triton and
+//! NVIDIA's tile compiler. No GPU is needed.
+//!
+//! `./scripts/bench gpu-offline` makes the peers' kernels (`benches/gpu/offline_peers.py`) and runs this with their folder.
+//! `--all` prints every setting, and not only the best of each compiler.
+
+#[path = "../../../tests/gpu/sass.rs"]
+mod sass;
+#[path = "../../../tests/gpu/tools.rs"]
+mod tools;
+
+use sass::MainLoop;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tools::{Tools, Usage};
+
+/// A kernel as some compiler made it.
+struct Kernel {
+    /// What it computes: `matmul 128x128`.
+    name: String,
+    /// For what: `sm_90a`.
+    target: String,
+    compiler: String,
+    setting: String,
+    /// Bytes of shared memory that a launch asks for, where the compiler says it.
+    shared: Option<u32>,
+    code: PathBuf,
+}
+
+/// A kernel with what its code costs.
+struct Row {
+    kernel: Kernel,
+    usage: Usage,
+    cost: MainLoop,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let (mut all, mut folders) = (false, Vec::new());
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--all" => all = true,
+            a if a.starts_with('-') => return Err(format!("`{a}` is not an option; there is `--all`")),
+            folder => folders.push(PathBuf::from(folder)),
+        }
+    }
+    let tools = Tools::find()?;
+    let mut rows = Vec::new();
+    for folder in &folders {
+        for kernel in read(folder)? {
+            let name = format!("{} {} {}", kernel.name, kernel.target, kernel.setting);
+            rows.push(judge(kernel, &tools).map_err(|e| format!("{name}: {e}"))?);
+        }
+    }
+    print(rows, all, &tools.version);
+    Ok(())
+}
+
+/// The kernels that a folder's `kernels.tsv` lists.
+fn read(folder: &Path) -> Result<Vec<Kernel>, String> {
+    let path = folder.join("kernels.tsv");
+    let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let kernel = |line: &str| -> Result<Kernel, String> {
+        let [file, name, target, compiler, setting, shared] = line.split('\t').collect::<Vec<_>>()[..] else {
+            return Err(format!("{}: `{line}` does not have six columns", path.display()));
+        };
+        Ok(Kernel {
+            name: name.to_owned(),
+            target: target.to_owned(),
+            compiler: compiler.to_owned(),
+            setting: setting.to_owned(),
+            shared: shared.parse().ok(),
+            code: folder.join(file),
+        })
+    };
+    text.lines().map(kernel).collect()
+}
+
+fn judge(kernel: Kernel, tools: &Tools) -> Result<Row, String> {
+    let usage = tools.usage(&kernel.code)?.into_iter().next().ok_or("there is no kernel in it")?;
+    let cost = sass::main_loop(&tools.disassemble(&kernel.code)?).ok_or("no loop has matrix instructions")?;
+    Ok(Row { kernel, usage, cost })
+}
+
+/// One line for each kernel, target and compiler: the setting with the fewest instructions for the work, among those
+/// that keep everything in registers.
+fn print(mut rows: Vec<Row>, all: bool, version: &str) {
+    let spills = |r: &Row| r.usage.stack > 0;
+    rows.sort_by(|a, b| {
+        let key = |r: &Row| (r.kernel.name.clone(), r.kernel.target.clone(), r.kernel.compiler.clone(), spills(r));
+        let cost = |r: &Row| r.cost.per_product();
+        key(a).cmp(&key(b)).then(cost(a).total_cmp(&cost(b))).then(a.usage.registers.cmp(&b.usage.registers))
+    });
+    if !all {
+        rows.dedup_by(|b, a| {
+            let key = |r: &Row| (r.kernel.name.clone(), r.kernel.target.clone(), r.kernel.compiler.clone());
+            key(a) == key(b)
+        });
+    }
+    println!("## Code for GPUs, judged without one\n");
+    println!(
+        "Instructions of one round of the main loop, counted in the machine code (`./scripts/bench gpu-offline`; ptxas \
+         {version} for PTX, each peer's own assembler for its cubin): bf16 with f32 accumulation, a block of 128x128 of \
+         the product, 128 queries of attention (not causal), head depth as named. Each compiler in the best of its \
+         settings. `per MMA` divides by matrix instructions; `per m16n8k16` by the work they do for a warp, since one \
+         `HGMMA.64x128x16` is 16 of Ampere's.\n"
+    );
+    println!(
+        "| kernel | target | compiler | setting | matrix instruction | loop | per MMA | per m16n8k16 | registers | \
+         stack | shared |"
+    );
+    println!("|---|---|---|---|---|---:|---:|---:|---:|---:|---:|");
+    for Row { kernel, usage, cost } in &rows {
+        let Kernel { name, target, compiler, setting, shared, .. } = kernel;
+        let shared = shared.map_or(String::new(), |s| format!("{}", s + usage.shared));
+        println!(
+            "| {name} | {target} | {compiler} | {setting} | {} x {} | {} | {:.2} | {:.2} | {} | {} | {shared} |",
+            cost.matrix_count,
+            cost.matrix,
+            cost.instructions,
+            cost.per_matrix(),
+            cost.per_product(),
+            usage.registers,
+            usage.stack,
+        );
+        if all {
+            let counts: Vec<_> = cost.counts.iter().take(16).map(|(op, n)| format!("{op} {n}")).collect();
+            println!("|  | | | {} | | | | | | | |", counts.join(", "));
+        }
+    }
+    println!();
+}
