@@ -18,9 +18,9 @@ pub fn running(what: &str) {
     });
 }
 
-/// Installs the report for memory faults and illegal instructions.
+/// Installs the report for memory faults, illegal instructions, and libraries that end the process.
 pub fn install() {
-    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE] {
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT] {
         // SAFETY: the handler only writes to standard error and ends the process.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
