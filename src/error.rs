@@ -24,12 +24,27 @@ pub enum Kind {
     Shape(String),
     /// A tensor cannot be written by this launch.
     Access(String),
-    /// Memory could not be had.
+    /// Memory could not be had, on the host or on a device.
     Memory(String),
     /// A file could not be read or is not what it should be.
     File(String),
-    /// A device is missing or not supported by this build.
+    /// A device is missing or not supported by this build, or a tensor is on the wrong one.
     Device(String),
+    /// The driver of a device refused a call; others may work.
+    Driver {
+        /// The driver's code, as in `cuda.h`.
+        code: u32,
+        /// The call and what the code means.
+        text: String,
+    },
+    /// What this process had on a device is lost, by an illegal access of a kernel for example. Everything else that
+    /// uses the device fails with the same error.
+    Lost {
+        /// The driver's code, as in `cuda.h`.
+        code: u32,
+        /// The call and what the code means.
+        text: String,
+    },
     /// A setting or config has an illegal value.
     Setting(String),
     /// The kernel is wrong.
@@ -61,6 +76,14 @@ impl Error {
         setting Setting "A setting or config with an illegal value.";
         internal Internal "A bug of ours.";
     }
+    /// A call that a device's driver refused.
+    pub fn driver(code: u32, text: impl fmt::Display) -> Error {
+        Error(Arc::new(Kind::Driver { code, text: text.to_string() }))
+    }
+    /// A device that this process cannot use any more.
+    pub fn lost(code: u32, text: impl fmt::Display) -> Error {
+        Error(Arc::new(Kind::Lost { code, text: text.to_string() }))
+    }
     /// Mistakes in a kernel.
     pub fn kernel(kernel: &str, diagnostics: Vec<Diagnostic>) -> Error {
         Error(Arc::new(Kind::Kernel { kernel: kernel.to_owned(), diagnostics }))
@@ -80,6 +103,8 @@ impl fmt::Display for Error {
             | Kind::Memory(t)
             | Kind::File(t)
             | Kind::Device(t)
+            | Kind::Driver { text: t, .. }
+            | Kind::Lost { text: t, .. }
             | Kind::Setting(t) => f.write_str(t),
             Kind::Kernel { kernel, diagnostics } => {
                 write!(f, "kernel `{kernel}` does not compile\n{}", helion_ir::diag::render(diagnostics))

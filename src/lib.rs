@@ -35,11 +35,12 @@
 //! | [`guide`] | the tutorial: tensors, tile loops, reductions, indices from data, functions, random numbers, tuning |
 //! | [`lang`] | the language of kernels: every operation with its element types, on one page |
 //! | [`prelude`] | what `use helion::prelude::*;` brings |
-//! | [`Tensor`] | tensors on the host: making them, views, elements |
+//! | [`Tensor`] | tensors: making them, views, elements, devices |
 //! | [`kernel`], [`device`], [`tile_fn!`] | the macros |
-//! | [`tune`], [`explain`], [`with_config`], [`with_threads`], [`check`] | running any kernels in another way |
+//! | [`tune`], [`explain`], [`with_config`], [`with_threads`], [`with_device`], [`check`] | running any kernels in another way |
 //! | [`tuning`] | which config a launch takes and why; tables of tuning results to ship |
 //! | [`tunable`] | choices of an algorithm that a kernel leaves to the tuner |
+//! | [`cuda`] | GPUs: streams and contexts of the caller, graphs, events, memory |
 //! | [`settings`] | environment variables, and setting them from code |
 //! | [`runtime`] | what is under a launch: memory, threads, launches by hand |
 //! | [`Error`] | what can go wrong, as one type; nothing panics on bad input |
@@ -54,6 +55,8 @@
 //!
 //! - `ndarray` (default): tensors from and to arrays of that crate.
 //! - `safetensors` (default): tensors from files, mapped into memory.
+//! - `cuda`: running on NVIDIA GPUs. The driver is looked for when a program runs.
+//! - `llvm`: compiling for them; needs LLVM 22 where the program is built.
 #![deny(missing_docs)]
 
 // Expansions of the macros name this crate.
@@ -73,7 +76,8 @@ pub use lang::{F8E4M3, F8E5M2, Scalar, Size, TensorMut, TensorRef, Tile, TileIx,
 #[cfg(feature = "safetensors")]
 pub use runtime::SafeTensors;
 pub use runtime::{
-    Device, Effort, Explained, Report, Tensor, Tuned, Tuner, Tuning, check, explain, tune, with_config, with_threads,
+    Device, Effort, Explained, Report, Tensor, Tuned, Tuner, Tuning, check, cuda, explain, tune, with_config,
+    with_device, with_threads,
 };
 
 #[doc(hidden)]

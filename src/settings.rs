@@ -10,6 +10,7 @@
 
 use crate::error::{Error, Result};
 use helion_autotune::Effort;
+use helion_codegen::ptx::Arch;
 use std::path::PathBuf;
 use std::sync::{OnceLock, RwLock};
 
@@ -54,7 +55,9 @@ settings! {
     isa set_isa "HELION_ISA": Isa = Isa::Best, parse_isa, "the best this machine has",
         "Which vector instructions compiled kernels use: `avx512`, `avx2`, `portable` or `best`. One that this machine lacks counts as the next lower one. Kernels compiled before a change stay as they are.";
     dump set_dump "HELION_DUMP": Dump = Dump::default(), parse_dump, "nothing",
-        "Which stages of compiling are printed, separated by commas: `tile`, `graph`, `loops`, `clif`, `vector`, `asm`, or `all`.";
+        "Which stages of compiling are printed, separated by commas: `tile`, `graph`, `loops`, `clif`, `vector`, `llvm`, `ptx`, `asm`, or `all`.";
+    gpu_arch set_gpu_arch "HELION_GPU_ARCH": Option<Arch> = None, parse_arch, "none",
+        "A GPU architecture, `sm_80`, `sm_86`, `sm_89` or `sm_90a`, for which launches on the CPU are also compiled when they are explained or dumped, so that PTX can be seen without a GPU. Launches on a GPU are compiled for that GPU.";
     dump_filter set_dump_filter "HELION_DUMP_FILTER": String = String::new(), parse_text, "every kernel",
         "Dump only kernels whose name contains this.";
     dump_dir set_dump_dir "HELION_DUMP_DIR": Option<PathBuf> = None, parse_path, "standard error",
@@ -110,13 +113,18 @@ pub enum Stage {
     Clif,
     /// Vector programs.
     Vector,
-    /// Machine code, disassembled.
+    /// LLVM IR of a kernel for a GPU.
+    Llvm,
+    /// PTX of a kernel for a GPU.
+    Ptx,
+    /// Machine code, disassembled; for a GPU what its assembler says.
     Asm,
 }
 
 impl Stage {
     /// All stages in order.
-    pub const ALL: [Stage; 6] = [Stage::Tile, Stage::Graph, Stage::Loops, Stage::Clif, Stage::Vector, Stage::Asm];
+    pub const ALL: [Stage; 8] =
+        [Stage::Tile, Stage::Graph, Stage::Loops, Stage::Clif, Stage::Vector, Stage::Llvm, Stage::Ptx, Stage::Asm];
     /// The name in `HELION_DUMP` and the ending of dumped files.
     pub const fn name(self) -> &'static str {
         match self {
@@ -125,6 +133,8 @@ impl Stage {
             Stage::Loops => "loops",
             Stage::Clif => "clif",
             Stage::Vector => "vector",
+            Stage::Llvm => "llvm",
+            Stage::Ptx => "ptx",
             Stage::Asm => "asm",
         }
     }
@@ -132,11 +142,11 @@ impl Stage {
 
 /// A set of stages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dump(u8);
+pub struct Dump(u16);
 
 impl Dump {
     /// Every stage.
-    pub const ALL: Dump = Dump(31);
+    pub const ALL: Dump = Dump((1 << Stage::ALL.len()) - 1);
     /// Whether a stage is in the set.
     pub const fn has(self, stage: Stage) -> bool {
         self.0 & 1 << stage as u8 != 0
@@ -216,6 +226,13 @@ fn parse_isa(text: &str) -> Result<Isa, String> {
     }
 }
 
+fn parse_arch(text: &str) -> Result<Option<Arch>, String> {
+    match text.trim() {
+        "" | "none" => Ok(None),
+        name => name.parse().map(Some),
+    }
+}
+
 fn parse_cache(text: &str) -> Result<Cache, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "" | "read-write" => Ok(Cache::ReadWrite),
@@ -242,7 +259,7 @@ fn parse_dump(text: &str) -> Result<Dump, String> {
             None if word == "all" => set = Dump::ALL.0,
             None => {
                 return Err(format!(
-                    "`{word}` is not a stage; the stages are tile, graph, loops, clif, vector, asm, all"
+                    "`{word}` is not a stage; the stages are tile, graph, loops, clif, vector, llvm, ptx, asm, all"
                 ));
             }
         }

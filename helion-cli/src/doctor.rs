@@ -102,8 +102,16 @@ fn memory(r: &mut Report) {
 }
 
 fn gpus(r: &mut Report) {
-    match Device::cuda(0) {
-        Ok(device) => r.line("GPU", device),
+    let compiles = cfg!(feature = "llvm");
+    match helion::cuda::devices() {
+        Ok(devices) => {
+            devices.iter().for_each(|d| gpu(r, d));
+            if !compiles {
+                let build =
+                    "install LLVM 22 (Debian: `apt-get install llvm-22-dev`) and build with `--features cuda,llvm`";
+                r.hints.push(format!("this build cannot compile for GPUs; {build}"));
+            }
+        }
         Err(e) => {
             r.line("GPU", "none that can be used");
             let present = Path::new("/dev/nvidia0").exists() || Path::new("/dev/kfd").exists();
@@ -111,6 +119,44 @@ fn gpus(r: &mut Report) {
             r.hints.push(format!("{e}; {there}. Kernels run on the processor"));
         }
     }
+    r.line("  compiling", if compiles { "PTX through LLVM" } else { "not in this build (feature `llvm`)" });
+    if let Some(arch) = settings::gpu_arch() {
+        r.line("  explained", format_args!("for {arch}, too (HELION_GPU_ARCH)"));
+    }
+}
+
+fn gpu(r: &mut Report, d: &helion::cuda::Info) {
+    let f = &d.facts;
+    let (version, (major, minor)) = (d.driver, f.capability);
+    r.line("GPU", format_args!("cuda:{} {}, compute capability {major}.{minor}", d.index, f.name));
+    let memory = helion::cuda::memory(d.index).map_or_else(|e| e.to_string(), |m| format!("{} free", bytes(m.free)));
+    r.line("  memory", format_args!("{}, {memory}", bytes(f.memory)));
+    let shared = bytes(f.shared.into());
+    r.line("  processors", format_args!("{}, {shared} of shared memory for a block", f.multiprocessors));
+    r.line("  driver", format_args!("for CUDA {}.{}", version / 1000, version % 1000 / 10));
+    let Some(arch) = d.arch else {
+        r.hints.push(format!("cuda:{} is too old: kernels need compute capability 8.0", d.index));
+        return;
+    };
+    r.line("  compiled for", arch);
+    if cfg!(feature = "llvm") {
+        let ran = Device::cuda(d.index).and_then(|gpu| {
+            let x = Tensor::from_vec([1003], (0..1003).map(|i| i as f32).collect())?.to(gpu)?;
+            small(&x)?.to_vec()
+        });
+        match ran {
+            Ok(v) if is_right(&v) => r.line("  a kernel", "compiled, ran and gave the right result"),
+            Ok(_) => {
+                r.problems.push(format!("a small kernel gave a wrong result on cuda:{}; please report it", d.index))
+            }
+            Err(e) => r.problems.push(format!("a small kernel cannot be compiled or run on cuda:{}: {e}", d.index)),
+        }
+    }
+}
+
+/// Whether these are the results of [`small`] for 0, 1, 2, ….
+fn is_right(v: &[f32]) -> bool {
+    v.iter().enumerate().all(|(i, y)| *y == i as f32 * 2.0 + 1.0)
 }
 
 fn folder(r: &mut Report, dir: Option<&Path>) {
@@ -191,7 +237,7 @@ fn kernel(r: &mut Report) {
     let found = Tensor::from_vec([n], (0..n).map(|i| i as f32).collect()).and_then(|x| small(&x)?.to_vec());
     let time = start.elapsed();
     match found {
-        Ok(v) if v.iter().enumerate().all(|(i, y)| *y == i as f32 * 2.0 + 1.0) => {
+        Ok(v) if is_right(&v) => {
             r.line("a kernel", format_args!("compiled, ran and gave the right result in {time:.1?}"));
         }
         Ok(_) => r

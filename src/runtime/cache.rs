@@ -9,6 +9,7 @@
 //! something was tuned, a counter goes up, and threads forget what they kept.
 
 use super::compile::Compiled;
+use super::cuda::Loaded;
 use super::entry::Entry;
 use crate::error::Result;
 use crate::settings;
@@ -48,10 +49,17 @@ struct Recent {
     places: [Option<Hit>; PLACES],
 }
 
+/// What runs a call. Cheap to clone.
+#[derive(Clone)]
+pub(super) enum Code {
+    Cpu(Arc<Compiled>),
+    Gpu(Arc<Loaded>),
+}
+
 /// Words of a call, and its code.
 struct Hit {
     words: Box<[u64]>,
-    compiled: Arc<Compiled>,
+    code: Code,
 }
 
 thread_local! {
@@ -63,36 +71,32 @@ thread_local! {
 ///
 /// # Errors
 /// What `resolve` returns.
-pub(super) fn find(
-    words: &[u64],
-    key: usize,
-    resolve: impl FnOnce(&Entry) -> Result<Arc<Compiled>>,
-) -> Result<Arc<Compiled>> {
+pub(super) fn find(words: &[u64], key: usize, resolve: impl FnOnce(&Entry) -> Result<Code>) -> Result<Code> {
     let place = hash(words) as usize % PLACES;
     if let Some(c) = recent(place, words) {
         return Ok(c);
     }
     // Read before asking: what is tuned from now on makes the answer old.
     let generation = generation();
-    let compiled = resolve(&entry(&words[..key]))?;
-    remember(place, generation, words, &compiled);
-    Ok(compiled)
+    let code = resolve(&entry(&words[..key]))?;
+    remember(place, generation, words, &code);
+    Ok(code)
 }
 
 #[inline]
-fn recent(place: usize, words: &[u64]) -> Option<Arc<Compiled>> {
+fn recent(place: usize, words: &[u64]) -> Option<Code> {
     RECENT
         .try_with(|r| {
             let r = r.try_borrow().ok()?;
             let hit = |i: usize| r.places[i].as_ref().filter(|h| *h.words == *words);
             let hit = hit(place).or_else(|| hit(place ^ 1))?;
-            (r.generation == generation()).then(|| Arc::clone(&hit.compiled))
+            (r.generation == generation()).then(|| hit.code.clone())
         })
         .ok()
         .flatten()
 }
 
-fn remember(place: usize, generation: u64, words: &[u64], compiled: &Arc<Compiled>) {
+fn remember(place: usize, generation: u64, words: &[u64], code: &Code) {
     let _ = RECENT.try_with(|r| {
         let Ok(mut r) = r.try_borrow_mut() else { return };
         if r.generation != generation {
@@ -101,7 +105,7 @@ fn remember(place: usize, generation: u64, words: &[u64], compiled: &Arc<Compile
         }
         // The older of the two goes.
         r.places.swap(place, place ^ 1);
-        r.places[place] = Some(Hit { words: words.into(), compiled: Arc::clone(compiled) });
+        r.places[place] = Some(Hit { words: words.into(), code: code.clone() });
     });
 }
 

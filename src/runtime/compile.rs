@@ -3,18 +3,24 @@
 //! In: what the launch captured, and the closure that traces its body. Out: a [`Traced`] kernel (verified
 //! tile IR), then a [`Compiled`] one. Dumps asked for by settings are written on the way.
 
+use super::cuda::Loaded;
+use super::cuda::driver::Driver;
+use super::device::Machine;
 use super::launch::{Capture, State};
 use super::records;
 use crate::error::{Error, Result};
 use crate::settings::{self, Dump, Isa, Stage};
+use helion_codegen::backend::Backend;
 use helion_codegen::cost;
 use helion_codegen::cpu::{self, CompiledKernel, CpuOptions, vector};
 use helion_codegen::pipeline::{self, Failure, Made, Phase, Sequence};
+use helion_codegen::ptx::{self, Facts, PtxKernel, PtxOptions};
 use helion_codegen::{passes, schedule};
 use helion_ir::config::{Config, ConfigSpace};
+use helion_ir::loops;
 use helion_ir::target::Target;
 use helion_ir::tile::{self, Builder, Function, Param, ParamId, ParamKind, SymbolId, Verified};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -26,6 +32,8 @@ pub(super) struct Traced {
     pub(super) verified: Verified,
     /// Printed tile IR.
     pub(super) text: String,
+    /// What it is compiled for.
+    pub(super) machine: Machine,
     /// Names the kernel, its specialisation, the device and this compiler.
     pub(super) id: records::Id,
     /// How long tracing and verifying took.
@@ -62,7 +70,7 @@ impl Drop for Tracing {
 ///
 /// # Errors
 /// Every mistake in the kernel.
-pub(super) fn trace(state: &State, body: impl FnOnce(&mut Builder)) -> Result<Traced> {
+pub(super) fn trace(state: &State, machine: Machine, body: impl FnOnce(&mut Builder)) -> Result<Traced> {
     let start = Instant::now();
     let mut b = Builder::new(state.kernel);
     declare(state, &mut b)?;
@@ -79,11 +87,11 @@ pub(super) fn trace(state: &State, body: impl FnOnce(&mut Builder)) -> Result<Tr
     let checked = start.elapsed();
     dump(state.kernel, Stage::Tile, || text.clone());
     let start = Instant::now();
-    let space = schedule::config_space(&verified, target());
-    let id = records::Id::new(state.kernel, &text, &space, target());
+    let space = schedule::config_space(&verified, machine.target());
+    let id = records::Id::new(state.kernel, &text, &space, machine.device(), machine.target());
     let phase = |name, time| Phase { name, time };
     let phases = vec![phase("trace", traced), phase("verify", checked - traced), phase("identify", start.elapsed())];
-    Ok(Traced { verified, text, id, phases })
+    Ok(Traced { verified, text, machine, id, phases })
 }
 
 /// Tile IR as text.
@@ -169,21 +177,22 @@ pub(super) fn options() -> CpuOptions {
 /// The cost model's choice from a space for these sizes, the last one being the number of threads.
 pub(super) fn model(traced: &Traced, space: &ConfigSpace, place: &[u64]) -> Config {
     let Some((threads, sizes)) = place.split_last() else { return space.default_config() };
-    cost::choose(&traced.verified, space, sizes, target(), *threads as u32)
+    cost::choose(&traced.verified, space, sizes, traced.machine.target(), *threads as u32)
 }
 
 /// The cost model's seconds of a launch with this config.
 pub(super) fn predict(traced: &Traced, config: &Config, place: &[u64]) -> Option<f64> {
-    let (threads, sizes) = place.split_last()?;
-    let mut f = schedule::schedule(&traced.verified, config, target()).ok()?;
-    passes::shape_loops(&mut f, target());
-    cost::predict(&f, sizes, target(), *threads as u32)
+    let ((threads, sizes), target) = (place.split_last()?, traced.machine.target());
+    let mut f = schedule::schedule(&traced.verified, config, target).ok()?;
+    passes::shape_loops(&mut f, target);
+    cost::predict(&f, sizes, target, *threads as u32)
 }
 
 /// The least seconds a launch could take.
 pub(super) fn bound(traced: &Traced, place: &[u64]) -> Option<f64> {
     let (threads, sizes) = place.split_last()?;
-    Some(cost::bound(&traced.verified, sizes, target(), *threads as u32)).filter(|s| s.is_finite() && *s > 0.0)
+    let seconds = cost::bound(&traced.verified, sizes, traced.machine.target(), *threads as u32);
+    Some(seconds).filter(|s| s.is_finite() && *s > 0.0)
 }
 
 /// Whether a config may be compiled at all. Cheap.
@@ -191,8 +200,12 @@ pub(super) fn bound(traced: &Traced, place: &[u64]) -> Option<f64> {
 /// # Errors
 /// Why not, in words.
 pub(super) fn legal(traced: &Traced, config: &Config) -> Result<(), String> {
-    schedule::legal(&traced.verified, config, target())?;
-    cpu::legal(config, target())
+    let target = traced.machine.target();
+    schedule::legal(&traced.verified, config, target)?;
+    match traced.machine {
+        Machine::Cpu(_) => cpu::legal(config, target),
+        Machine::Gpu(_, arch) | Machine::Arch(arch, _) => PtxOptions::new(arch).legal(config, target),
+    }
 }
 
 /// Whether a config may be compiled at all. Cheap.
@@ -214,21 +227,111 @@ pub(super) fn compile_config(
         dump_made(name, m);
         made(m);
     };
-    let done =
-        pipeline::compile(&traced.verified, config, target(), &options(), &mut observe).map_err(|f| match f {
-            Failure::Config(text) => Error::setting(format!("config `{config}` cannot be used here: {text}")),
-            Failure::Kernel(d) => Error::kernel(name, vec![d]),
-            Failure::Internal(text) => Error::internal(format!("kernel `{name}`, config `{config}`: {text}")),
-        })?;
+    let done = pipeline::compile(&traced.verified, config, target(), &options(), &mut observe);
+    let done = done.map_err(|f| failure(name, config, f))?;
     let (kernels, phases) = (done.kernels, done.phases);
     Ok(Compiled { kernels, phases, launch: cpu::Launch::of(config) })
 }
 
+fn failure(name: &str, config: &Config, failure: Failure) -> Error {
+    match failure {
+        Failure::Config(text) => Error::setting(format!("config `{config}` cannot be used here: {text}")),
+        Failure::Kernel(d) => Error::kernel(name, vec![d]),
+        Failure::Internal(text) => Error::internal(format!("kernel `{name}`, config `{config}`: {text}")),
+    }
+}
+
+/// Compiles for a GPU with exactly this config, relying on these facts. `made` sees every stage.
+///
+/// # Errors
+/// When it does not fit, the kernel has no schedule, or this build cannot compile for GPUs.
+pub(super) fn compile_ptx(
+    traced: &Traced,
+    config: &Config,
+    facts: Facts,
+    made: &mut dyn FnMut(Made<'_, PtxKernel>),
+) -> Result<pipeline::Compiled<PtxKernel>> {
+    let name = &traced.verified.function().name;
+    let (driver, arch) = match traced.machine {
+        Machine::Gpu(gpu, arch) => (Some(gpu.driver()), arch),
+        Machine::Arch(arch, _) => (None, arch),
+        Machine::Cpu(_) => return Err(Error::internal(format!("kernel `{name}` was traced for the CPU"))),
+    };
+    let mut observe = |m: Made<'_, PtxKernel>| {
+        dump_ptx(name, &m);
+        made(m);
+    };
+    let backend = GpuBackend { options: PtxOptions { arch, facts }, driver, refused: RefCell::default() };
+    let done = pipeline::compile(&traced.verified, config, traced.machine.target(), &backend, &mut observe);
+    done.map_err(|f| match backend.refused.into_inner() {
+        Some(e @ ptx::Error::NoCodeGenerator) => Error::device(e),
+        Some(ptx::Error::TooLarge(text)) => failure(name, config, Failure::Config(text)),
+        Some(ptx::Error::Malformed(_) | ptx::Error::Llvm(_)) | None => failure(name, config, f),
+    })
+}
+
+/// The code generator for GPUs, unless the device's driver brings its own.
+struct GpuBackend<'a> {
+    options: PtxOptions,
+    driver: Option<&'a dyn Driver>,
+    /// Why there is no code.
+    refused: RefCell<Option<ptx::Error>>,
+}
+
+impl Backend for GpuBackend<'_> {
+    type Kernel = PtxKernel;
+
+    fn legal(&self, config: &Config, target: &Target) -> Result<(), String> {
+        self.options.legal(config, target)
+    }
+    fn add_knobs(&self, f: &loops::Function, space: &mut ConfigSpace, target: &Target) {
+        self.options.add_knobs(f, space, target);
+    }
+    fn settle(&self, f: &mut loops::Function, target: &Target) {
+        self.options.settle(f, target);
+    }
+    fn compile(&self, f: &loops::Function) -> Result<PtxKernel, String> {
+        if let Some(made) = self.driver.and_then(|d| d.compile(f, &self.options)) {
+            return made;
+        }
+        ptx::compile(f, &self.options).map_err(|e| {
+            let text = e.to_string();
+            *self.refused.borrow_mut() = Some(e);
+            text
+        })
+    }
+}
+
+/// Compiles for the GPU that a kernel was traced for, and loads the code there.
+///
+/// # Errors
+/// When it does not compile, or the device cannot take it.
+pub(super) fn load(traced: &Traced, config: &Config, facts: Facts) -> Result<Loaded> {
+    let Machine::Gpu(gpu, _) = traced.machine else {
+        return Err(Error::internal("code for no GPU cannot be loaded"));
+    };
+    let done = compile_ptx(traced, config, facts, &mut |_| {})?;
+    Loaded::new(gpu, done.kernels, done.phases)
+}
+
+/// Sizes that code for a GPU should have as constants.
+pub(super) fn sizes_to_fix(traced: &Traced, config: &Config) -> Vec<loops::SymbolId> {
+    // Without a schedule there is no code either, and that is said when it is compiled.
+    let scheduled = schedule::schedule(&traced.verified, config, traced.machine.target());
+    scheduled.map(|f| ptx::sizes_to_fix(&f)).unwrap_or_default()
+}
+
 /// The configs worth trying.
 pub(super) fn space(traced: &Traced) -> ConfigSpace {
-    let mut space = schedule::config_space(&traced.verified, target());
-    if let Ok(f) = schedule::schedule(&traced.verified, &Config::new(), target()) {
-        cpu::add_knobs(&f, &mut space, target());
+    let target = traced.machine.target();
+    let mut space = schedule::config_space(&traced.verified, target);
+    if let Ok(f) = schedule::schedule(&traced.verified, &Config::new(), target) {
+        match traced.machine {
+            Machine::Cpu(_) => cpu::add_knobs(&f, &mut space, target),
+            Machine::Gpu(_, arch) | Machine::Arch(arch, _) => {
+                PtxOptions::new(arch).add_knobs(&f, &mut space, target);
+            }
+        }
     }
     pipeline::add_knobs(&traced.verified, &mut space);
     space
@@ -247,9 +350,18 @@ fn dump_made(kernel: &str, made: Made<'_, CompiledKernel>) {
     }
 }
 
+fn dump_ptx(kernel: &str, made: &Made<'_, PtxKernel>) {
+    match made {
+        Made::Stage(v) => dump(kernel, Stage::Tile, || tile_text(v)),
+        Made::Scheduled(f) => dump(kernel, Stage::Graph, || schedule::graph::to_dot(f)),
+        Made::Loops(f) => dump(kernel, Stage::Loops, || f.to_string()),
+        Made::Code(k) => dump(kernel, Stage::Ptx, || k.text().to_owned()),
+    }
+}
+
 /// Writes a stage where the settings say, if they ask for it. Dumps are for people: what goes wrong with
 /// them is said on standard error and stops nothing.
-fn dump(kernel: &str, stage: Stage, text: impl FnOnce() -> String) {
+pub(super) fn dump(kernel: &str, stage: Stage, text: impl FnOnce() -> String) {
     let wanted: Dump = settings::dump();
     if !wanted.has(stage) || !kernel.contains(&settings::dump_filter()) {
         return;

@@ -5,13 +5,18 @@
 //! once, by one thread while the others wait, and its error is kept like code. What is remembered per place is
 //! bounded: measured points, and the cost model's answers for rounded sizes.
 
-use super::cache;
+use super::cache::{self, Code};
 use super::choose::{Pick, Points, Source, bucket};
 use super::compile::{self, Compiled, Traced};
+use super::cuda::Loaded;
+use super::device::Machine;
+use super::launch::State;
 use super::records;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use helion_autotune::store::Point;
+use helion_codegen::ptx::Facts;
 use helion_ir::config::Config;
+use helion_ir::loops::SymbolId;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
@@ -23,11 +28,15 @@ const ANSWERS: usize = 1024;
 pub(super) struct Variant {
     pub(super) config: Config,
     compiled: OnceLock<Result<Arc<Compiled>>>,
+    /// Code for a GPU, by what it relies on.
+    loaded: Mutex<HashMap<Facts, Result<Arc<Loaded>>>>,
+    /// Sizes that code for a GPU has as constants.
+    fix: OnceLock<Vec<SymbolId>>,
 }
 
 impl Variant {
     pub(super) fn new(config: Config) -> Variant {
-        Variant { config, compiled: OnceLock::new() }
+        Variant { config, compiled: OnceLock::new(), loaded: Mutex::default(), fix: OnceLock::new() }
     }
 
     /// The code, compiled if this is the first call.
@@ -39,8 +48,29 @@ impl Variant {
         self.compiled.get_or_init(compile).clone()
     }
 
+    /// The code for a GPU and what is known of a launch, compiled and loaded if this is the first call with these facts.
+    ///
+    /// # Errors
+    /// When the config does not fit, the same for every call; when the device has no memory, or is lost.
+    pub(super) fn loaded(&self, traced: &Traced, state: &State) -> Result<Arc<Loaded>> {
+        let fix = self.fix.get_or_init(|| compile::sizes_to_fix(traced, &self.config));
+        let facts = state.facts(fix);
+        // Others that want the same config wait.
+        let mut loaded = self.loaded.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(known) = loaded.get(&facts) {
+            return known.clone();
+        }
+        let made = compile::load(traced, &self.config, facts.clone()).map(Arc::new);
+        if !made.as_ref().is_err_and(|e| matches!(e.kind(), Kind::Memory(_) | Kind::Driver { .. } | Kind::Lost { .. }))
+        {
+            loaded.insert(facts, made.clone());
+        }
+        made
+    }
+
     fn failed(&self) -> bool {
-        matches!(self.compiled.get(), Some(Err(_)))
+        let loaded = self.loaded.lock().unwrap_or_else(|e| e.into_inner());
+        matches!(self.compiled.get(), Some(Err(_))) || loaded.values().any(Result::is_err)
     }
 }
 
@@ -81,20 +111,33 @@ impl Entry {
     ///
     /// # Errors
     /// When a pinned config does not fit, or the kernel has no schedule.
-    pub(super) fn compiled(&self, traced: &Traced, pinned: Option<&Config>, place: &[u64]) -> Result<Arc<Compiled>> {
+    pub(super) fn code(&self, traced: &Traced, pinned: Option<&Config>, state: &State) -> Result<Code> {
+        self.resolve(traced, pinned, state.place(), |v| match traced.machine {
+            Machine::Gpu(..) => v.loaded(traced, state).map(Code::Gpu),
+            Machine::Cpu(_) | Machine::Arch(..) => v.compiled(traced).map(Code::Cpu),
+        })
+    }
+
+    /// What `make` makes of the config of a launch, or of one that works.
+    fn resolve<C>(
+        &self,
+        traced: &Traced,
+        pinned: Option<&Config>,
+        place: &[u64],
+        make: impl Fn(&Variant) -> Result<C>,
+    ) -> Result<C> {
         loop {
             let pick = self.pick(traced, pinned, place);
-            let compiled = pick.variant.compiled(traced);
-            match (&compiled, pick.source) {
+            let code = make(&pick.variant);
+            match (&code, pick.source) {
                 // A point that no longer fits is as good as none: collect them again, without it.
                 (Err(_), Source::Embedded | Source::Disk) => {
                     *self.points.write().unwrap_or_else(|e| e.into_inner()) = None;
                 }
                 (Err(_), Source::Model) if !pick.variant.config.is_empty() => {
-                    let default = self.variant(&Config::new());
-                    return default.compiled(traced);
+                    return make(&self.variant(&Config::new()));
                 }
-                _ => return compiled,
+                _ => return code,
             }
         }
     }
@@ -161,6 +204,11 @@ impl Entry {
     /// The trace, if there is one.
     pub(super) fn known_trace(&self) -> Option<Arc<Traced>> {
         self.traced.get()?.as_ref().ok().cloned()
+    }
+
+    /// Code for the CPU of a launch with this config.
+    pub(super) fn compiled(&self, traced: &Traced, pinned: Option<&Config>, place: &[u64]) -> Result<Arc<Compiled>> {
+        self.resolve(traced, pinned, place, |v| v.compiled(traced))
     }
 
     /// Every config that was compiled, in order, and whether it could be.

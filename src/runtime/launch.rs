@@ -10,15 +10,21 @@
 //! constant 1, and a size equal to a const parameter of the kernel is that constant**; all of this is in
 //! the key.
 
-use super::choose::{Choice, Pick};
-use super::compile::{self, Compiled};
+use super::cache::Code;
+use super::choose::{Choice, Pick, Source};
+use super::compile::{self, Traced};
+use super::device::{Device, Machine};
+use super::explain::Report;
 use super::extent::{is_contiguous, overlaps, reach};
 use super::mode::{self, Action, Mode};
 use super::tensor::RawView;
-use super::{auto, cache, exec};
+use super::{auto, cache, cuda, entry, exec};
 use crate::error::{Error, Result};
+use crate::settings;
 use helion_codegen::pipeline::Phase;
+use helion_codegen::ptx::Facts;
 use helion_ir::Loc;
+use helion_ir::config::Config;
 use helion_ir::dtype::DType;
 use helion_ir::tile::{Builder, Dim, Layout, ParamId, SymbolId};
 use std::cell::Cell;
@@ -51,7 +57,7 @@ pub type Launch = Launching<'static>;
 #[derive(Default)]
 pub(super) struct State {
     pub(super) kernel: &'static str,
-    /// The key: identity and instruction set (two words, filled in by `run`), then what the captures say. `run`
+    /// The key: identity and machine (two words, filled in by `run`), then what the captures say. `run`
     /// appends what chooses among the kernel's variants; see [`State::place`].
     pub(super) key: Vec<u64>,
     /// How many words of it are the key itself.
@@ -67,6 +73,12 @@ pub(super) struct State {
     spans: Vec<Span>,
     /// The first mistake; reported by `run`.
     error: Option<Error>,
+    /// Where its tensors are; `None` when there are none yet.
+    pub(super) device: Option<Device>,
+    /// Bit `i` is set when parameter `i` is a tensor that can be moved 16 bytes at a time.
+    pub(super) aligned: u64,
+    /// Whether the offsets into every tensor fit in 31 bits.
+    pub(super) narrow: bool,
     /// Which element of an array is being captured.
     element: Option<u32>,
     /// Values whose sizes are constants; 1 where unused.
@@ -259,32 +271,31 @@ impl<'t> Launching<'t> {
     /// that does not fit.
     pub fn run(mut self, body: usize, trace: impl FnOnce(&mut Builder)) -> Result<()> {
         let mode = mode::current();
-        let (threads, isa) = mode::known_settings();
-        let threads = if mode.threads == 0 { threads } else { mode.threads };
         let state = self.state();
+        let (threads, machine) = state.machine(&mode)?;
         state.check()?;
         if compile::tracing() {
             let text = format!("kernel `{}` is launched while another kernel is recorded", state.kernel);
             return Err(Error::check(format!("{text}\n  help: launch it before the tile loop")));
         }
-        state.key[..KEY_HEAD].copy_from_slice(&[body as u64, isa as u64]);
+        state.key[..KEY_HEAD].copy_from_slice(&[body as u64, machine]);
         state.key_len = state.key.len();
-        state.key.push(mode.config);
+        state.key.extend([mode.config, state.aligned]);
         state.key.extend_from_slice(&state.sizes);
         state.key.push(threads as u64);
         state.words.extend_from_slice(&state.sizes);
         if mode.action != Action::Run {
             return special(state, mode, threads, trace);
         }
-        let compiled = cache::find(&state.key, state.key_len, |entry| {
-            let traced = entry.traced(|| compile::trace(state, trace))?;
+        let code = cache::find(&state.key, state.key_len, |entry| {
+            let traced = entry.traced(|| compile::trace(state, Machine::of(state.device())?, trace))?;
             let pinned = mode::config(mode.config);
             if pinned.is_none() {
                 auto::tune(state, entry, &traced, threads);
             }
-            entry.compiled(&traced, pinned.as_deref(), state.place())
+            entry.code(&traced, pinned.as_deref(), state)
         })?;
-        execute(state, &compiled, threads)
+        execute(state, &code, threads)
     }
 
     /// The first mistake made while capturing, if any.
@@ -319,13 +330,31 @@ impl State {
         self.size_names.clear();
         self.spans.clear();
         self.error = None;
+        (self.device, self.aligned, self.narrow) = (None, 0, true);
         self.element = None;
         self.fixed = [1; MAX_FIXED];
     }
 
     /// Where the launch is among those of its kernel: its sizes, then its threads.
     pub(super) fn place(&self) -> &[u64] {
-        &self.key[self.key_len + 1..]
+        &self.key[self.key_len + 2..]
+    }
+
+    /// Where it runs: where its tensors are.
+    pub(super) fn device(&self) -> Device {
+        self.device.unwrap_or_default()
+    }
+
+    /// How many threads it may use (multiprocessors of a GPU), and a word that tells machines apart.
+    #[inline]
+    fn machine(&self, mode: &Mode) -> Result<(usize, u64)> {
+        match self.device() {
+            Device::Cpu => {
+                let (threads, isa) = mode::known_settings();
+                Ok((if mode.threads == 0 { threads } else { mode.threads }, isa as u64))
+            }
+            Device::Cuda(n) => Ok((cuda::gpu(n)?.target.cores as usize, 1 << 32 | n as u64)),
+        }
     }
 
     /// What tells this kernel's body from others.
@@ -342,6 +371,12 @@ impl State {
         self.error.get_or_insert(error);
     }
 
+    /// What code for a GPU may rely on when these sizes are constants in it.
+    pub(super) fn facts(&self, fix: &[helion_ir::loops::SymbolId]) -> Facts {
+        let value = |s: &helion_ir::loops::SymbolId| Some((*s, *self.sizes.get(s.index())?));
+        Facts { sizes: fix.iter().filter_map(value).collect(), aligned: self.aligned, narrow: self.narrow }
+    }
+
     #[inline]
     fn capture_tensor<const R: usize>(
         &mut self,
@@ -353,12 +388,17 @@ impl State {
             self.fail(Error::shape(format!("`{name}` has {R} axes; kernels take tensors of at most {MAX_RANK}")));
             return [Dim::Const(1); R];
         }
+        self.place_tensor(name, v.device);
         let layout = layout(v.dims, v.strides);
         let mut sizes = 0u64;
         for (axis, &d) in v.dims.iter().enumerate() {
             sizes |= pattern(self.dim(name, Some(axis as u32), d as u64), &self.fixed) << (8 * axis);
         }
         let narrow = self.span(name, &v, layout);
+        self.narrow &= narrow;
+        if v.device != Device::Cpu && is_aligned(&v) {
+            self.aligned |= 1u64.checked_shl(self.captures.len() as u32).unwrap_or(0);
+        }
         let facts = u64::from(v.mutable) | u64::from(narrow) << 1 | (layout as u64) << 2 | (R as u64) << 4;
         self.key.extend([tag::TENSOR | (v.dtype as u64) << 8 | facts << 16, sizes]);
         let tensor = Some(TensorFacts { rank: R, sizes, mutable: v.mutable, layout });
@@ -367,6 +407,20 @@ impl State {
         self.words.extend(v.dims.iter().map(|&d| d as u64));
         self.words.extend(v.strides.iter().map(|&s| s as u64));
         std::array::from_fn(|axis| dim_of(sizes >> (8 * axis) & 0xff, &self.fixed))
+    }
+
+    /// All tensors of a launch are on one device.
+    #[inline]
+    fn place_tensor(&mut self, name: Name, device: Device) {
+        let first = *self.device.get_or_insert(device);
+        if first != device {
+            let other = self.captures.iter().find(|c| c.tensor.is_some()).map(|c| c.name.to_string());
+            let other = other.unwrap_or_default();
+            self.fail(Error::device(format!(
+                "kernel `{}`: `{other}` is on {first} and `{name}` on {device}\n  help: `.to(device)?` moves a tensor",
+                self.kernel
+            )));
+        }
     }
 
     /// The symbol of a size: the first one with this value.
@@ -444,18 +498,24 @@ impl State {
 }
 
 /// Runs compiled code on what was captured.
-fn execute(state: &State, compiled: &Compiled, threads: usize) -> Result<()> {
-    // SAFETY: the words were made from captured tensors, live by the promise made to `tensor`; written
-    // ones overlap nothing, as `check` found; extents agree with the kernel's symbols, whose pattern is
-    // in the key that found it.
-    unsafe { exec::run(&compiled.kernels, &state.words, threads, compiled.launch) }
+#[inline]
+fn execute(state: &State, code: &Code, threads: usize) -> Result<()> {
+    match code {
+        // SAFETY: the words were made from captured tensors, live by the promise made to `tensor`; written
+        // ones overlap nothing, as `check` found; extents agree with the kernel's symbols, whose pattern is
+        // in the key that found it.
+        Code::Cpu(c) => unsafe { exec::run(&c.kernels, &state.words, threads, c.launch) },
+        // SAFETY: as above; memory of tensors that are dropped before the kernel runs is used again only by work
+        // that is queued after it. What the code relies on is in the words that found it.
+        Code::Gpu(c) => unsafe { c.run(&state.words) },
+    }
 }
 
 /// A launch that does more, or less, than run.
 #[cold]
 fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Builder)) -> Result<()> {
     let entry = cache::entry(&state.key[..state.key_len]);
-    let traced = entry.traced(|| compile::trace(state, trace))?;
+    let traced = entry.traced(|| compile::trace(state, Machine::of(state.device())?, trace))?;
     let pinned = mode::config(mode.config);
     let pinned = pinned.as_deref();
     match mode.action {
@@ -474,11 +534,18 @@ fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Bu
             entry.pick(&traced, pinned, state.place());
             let choosing = Phase { name: "choose", time: start.elapsed() };
             // Compiled as a launch would, so that what is shown is what runs.
-            entry.compiled(&traced, pinned, state.place())?;
+            let code = entry.code(&traced, pinned, state)?;
             let choice = choice(state, &entry.pick(&traced, pinned, state.place()), threads);
             let default = entry.answer(&traced, state.place()).config.clone();
-            let report = super::explain::report(state, &traced, choice, default, choosing)?;
+            let report = match &code {
+                Code::Cpu(_) => super::explain::report(state, &traced, choice, default, choosing)?,
+                Code::Gpu(l) => super::explain::report_gpu(state, &traced, choice, default, choosing, Some(l))?,
+            };
             mode::found(|f| f.reports.push(report));
+            if let (Code::Cpu(_), Some(arch)) = (&code, settings::gpu_arch()) {
+                let report = explain_as(state, &traced, Machine::arch(arch), pinned)?;
+                mode::found(|f| f.reports.push(report));
+            }
         }
         Action::Tune => {
             let tuner = mode::found(|f| f.tuner.clone());
@@ -497,13 +564,30 @@ fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Bu
             }
         }
     }
-    execute(state, &*entry.compiled(&traced, pinned, state.place())?, threads)?;
+    execute(state, &entry.code(&traced, pinned, state)?, threads)?;
     if mode.action == Action::Keep {
         // SAFETY: the launch's tensors are live, and its written ones are ours alone until it ends.
         let written = unsafe { super::outputs::written(state) }?;
         mode::found(|f| f.written = written);
     }
     Ok(())
+}
+
+/// What a launch on the CPU would be on a machine where nothing runs.
+fn explain_as(state: &State, traced: &Traced, machine: Machine, pinned: Option<&Config>) -> Result<Report> {
+    let start = Instant::now();
+    let traced = Traced { machine, ..traced.clone() };
+    let threads = machine.target().cores as usize;
+    let mut place = entry::rounded(state.place());
+    place.pop();
+    place.push(threads as u64);
+    let default = compile::model(&traced, &compile::space(&traced), &place);
+    let (config, source) = pinned.map_or((default.clone(), Source::Model), |config| (config.clone(), Source::Explicit));
+    let extrapolated = if source == Source::Explicit { 0.0 } else { f64::INFINITY };
+    let (kernel, sizes) = (state.kernel.to_owned(), state.named_sizes());
+    let choice = Choice { kernel, sizes, threads, config, source, extrapolated };
+    let choosing = Phase { name: "choose", time: start.elapsed() };
+    super::explain::report_gpu(state, &traced, choice, default, choosing, None)
 }
 
 /// What was picked for a launch, for people.
@@ -549,6 +633,18 @@ fn layout(dims: &[usize], strides: &[isize]) -> Layout {
         (Some(1), _) | (_, Some(1)) => Layout::LastUnit,
         _ => Layout::Strided,
     }
+}
+
+/// Whether rows of a tensor can be moved 16 bytes at a time: its address is a multiple, and so is the way from row to
+/// row.
+#[inline]
+fn is_aligned(v: &RawView<'_>) -> bool {
+    const MOVE: usize = 16;
+    let size = v.dtype.size();
+    let unit = v.strides.last() == Some(&1);
+    let steps = v.strides.iter().zip(v.dims).take(v.dims.len() - usize::from(unit));
+    (v.ptr as usize).is_multiple_of(MOVE)
+        && steps.filter(|(_, d)| **d > 1).all(|(s, _)| s.unsigned_abs().wrapping_mul(size).is_multiple_of(MOVE))
 }
 
 fn rank_error(name: Name, expected: usize, found: usize) -> Error {

@@ -11,7 +11,8 @@
 //! - **Threads** share the program instances of a launch ([`pool`]); results never depend on their number, except
 //!   for the order of atomics.
 //! - **Modes** hold for a closure on one thread: [`with_config`], [`with_threads`], [`check`], [`explain`], [`tune`],
-//!   [`choices`], [`traced`]. `softmax::tune(&x, …)` and its like are short for these.
+//!   [`choices`], [`traced`], [`with_device`]. `softmax::tune(&x, …)` and its like are short for these.
+//! - **Devices**: a launch runs where its tensors are; on a GPU it is queued ([`cuda`]).
 //! - **Memory** of dropped tensors is kept for reuse ([`alloc`]).
 
 pub mod alloc;
@@ -19,6 +20,7 @@ mod auto;
 mod cache;
 mod choose;
 mod compile;
+pub mod cuda;
 mod device;
 mod entry;
 mod exec;
@@ -39,6 +41,7 @@ mod shapes_test;
 mod show;
 mod storage;
 mod tensor;
+mod transfer;
 pub(crate) mod tunables;
 mod tune;
 mod views;
@@ -48,7 +51,9 @@ pub use device::Device;
 pub use explain::Report;
 pub use launch::{Launch, Launching};
 pub use many::{Served, Shared, tune_many};
-pub use mode::{Effort, Explained, Tuned, check, choices, explain, traced, tune, with_config, with_threads};
+pub use mode::{
+    Effort, Explained, Tuned, check, choices, explain, traced, tune, with_config, with_device, with_threads,
+};
 pub use records::{embed, export, forget, import};
 #[cfg(feature = "safetensors")]
 pub use safetensors::SafeTensors;

@@ -5,6 +5,7 @@
 //! function inside one. They apply to the calling thread only.
 
 use super::choose::Choice;
+use super::device::Device;
 use super::explain::Report;
 use super::many::Row;
 use super::tune::{Tuner, Tuning};
@@ -47,10 +48,12 @@ pub(super) struct Mode {
     pub(super) config: u64,
     /// Threads per launch; 0 for the setting's.
     pub(super) threads: usize,
+    /// Where new tensors go.
+    pub(super) device: Device,
 }
 
 thread_local! {
-    static MODE: Cell<Mode> = const { Cell::new(Mode { action: Action::Run, config: 0, threads: 0 }) };
+    static MODE: Cell<Mode> = const { Cell::new(Mode { action: Action::Run, config: 0, threads: 0, device: Device::Cpu }) };
     /// What launches in a special mode leave behind.
     static FOUND: RefCell<Found> = RefCell::default();
     /// Copies of settings, with the version they belong to.
@@ -134,6 +137,18 @@ pub(super) fn written<R>(f: impl FnOnce() -> Result<R>) -> Result<Vec<(DType, Ve
 /// Runs `f` with every launch in it using at most so many threads.
 pub fn with_threads<R>(threads: usize, f: impl FnOnce() -> R) -> R {
     within(Mode { threads: threads.clamp(1, super::pool::MAX_WORKERS), ..current() }, f)
+}
+
+/// Where new tensors of this thread go.
+#[inline]
+pub(super) fn device() -> Device {
+    MODE.get().device
+}
+
+/// Runs `f` with new tensors (`Tensor::new`, `zeros`, `full`, `from_vec` and their like) on a device instead of the CPU.
+/// Tensors that kernels make are where their operands are in any case.
+pub fn with_device<R>(device: Device, f: impl FnOnce() -> R) -> R {
+    within(Mode { device, ..current() }, f)
 }
 
 /// Runs `f` with launches only traced and verified, and returns its error.

@@ -17,6 +17,7 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
         Dim<[Ix; R]>: Dimension,
     {
         self.check()?;
+        self.on_host()?;
         super::extent::count(&self.dims(), size_of::<T>())?;
         // ndarray takes strides without sign; an axis that runs backwards is turned round first.
         let (dims, mut strides) = (self.dims(), self.strides());

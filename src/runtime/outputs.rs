@@ -5,6 +5,8 @@
 //! must stay as they are. Copies lie in their pages as the originals do.
 
 use super::alloc::{Block, HUGE};
+use super::cuda;
+use super::device::Device;
 use super::extent::reach;
 use super::launch::State;
 use crate::error::{Error, Result};
@@ -151,10 +153,50 @@ pub(super) unsafe fn written(state: &State) -> Result<Vec<(DType, Vec<u8>)>> {
         let Some(t) = c.tensor.as_ref().filter(|t| t.mutable) else { continue };
         let (dims, strides) = shape(&state.words[c.word..], t.rank);
         // SAFETY: promised by the caller; the words describe a tensor.
-        let copy = unsafe { Copy::new(c.word, state.words[c.word] as *const u8, c.dtype, &dims, &strides, true) }?;
-        all.extend(copy.original.map(|bytes| (c.dtype, bytes)));
+        all.push((c.dtype, unsafe {
+            held(state.device(), state.words[c.word] as *const u8, c.dtype, &dims, &strides)
+        }?));
     }
     Ok(all)
+}
+
+/// The bytes of a tensor on a device, from its lowest element on, zero between elements.
+///
+/// # Errors
+/// When memory is short, or the device is lost.
+///
+/// # Safety
+/// `from` is the element at index 0…0 of a live tensor of this shape that nobody writes.
+pub(super) unsafe fn held(
+    device: Device,
+    from: *const u8,
+    dtype: DType,
+    dims: &[usize],
+    strides: &[isize],
+) -> Result<Vec<u8>> {
+    let n = match device {
+        Device::Cpu => {
+            // SAFETY: promised by the caller.
+            let copy = unsafe { Copy::new(0, from, dtype, dims, strides, true) }?;
+            return Ok(copy.original.unwrap_or_default());
+        }
+        Device::Cuda(n) => n,
+    };
+    let size = dtype.size();
+    let (lo, hi) = reach(dims, strides).unwrap_or((0, -1));
+    let short = |_| Error::memory("no memory for a copy of a tensor");
+    let bytes = usize::try_from(hi - lo + 1).map_err(short)?.saturating_mul(size);
+    let mut all = Vec::new();
+    all.try_reserve_exact(bytes).map_err(|_| Error::memory("no memory for a copy of a tensor"))?;
+    all.resize(bytes, 0u8);
+    if bytes == 0 {
+        return Ok(all);
+    }
+    // SAFETY: promised by the caller; what lies between its elements is memory of the same storage.
+    unsafe { cuda::read(cuda::gpu(n)?, &mut all, from.wrapping_offset(lo * size as isize)) }?;
+    let first = all.as_ptr().wrapping_offset(-lo * size as isize);
+    // SAFETY: the copy has the tensor's shape and strides.
+    unsafe { contents(first, size, dims, strides, lo, bytes) }
 }
 
 /// Extents and strides from the words of a tensor.

@@ -24,12 +24,12 @@ pub(super) struct Id(Arc<Key>);
 
 impl Id {
     /// `space` is the kernel's own, before anything is pinned or restricted.
-    pub(super) fn new(kernel: &str, tile_ir: &str, space: &ConfigSpace, target: &Target) -> Id {
+    pub(super) fn new(kernel: &str, tile_ir: &str, space: &ConfigSpace, device: Device, target: &Target) -> Id {
         let mut slots = String::new();
         for (slot, values) in &space.slots {
             let _ = writeln!(slots, "{slot} {values:?}");
         }
-        let device = Device::Cpu.fingerprint_as(target);
+        let device = device.fingerprint_as(target);
         Id(Arc::new(Key::new(kernel, &[tile_ir, &slots], &device, VERSION)))
     }
 
@@ -245,13 +245,13 @@ mod tests {
     fn ids_depend_on_kernel_space_and_device() {
         let target = super::super::compile::target();
         let mut space = ConfigSpace::default();
-        let a = Id::new("k", "tile", &space, target);
-        assert_eq!(a, Id::new("k", "tile", &space, target));
-        assert_ne!(a, Id::new("k", "other", &space, target));
+        let a = Id::new("k", "tile", &space, Device::Cpu, target);
+        assert_eq!(a, Id::new("k", "tile", &space, Device::Cpu, target));
+        assert_ne!(a, Id::new("k", "other", &space, Device::Cpu, target));
         let other = Target { cores: target.cores + 1, ..target.clone() };
-        assert_ne!(a, Id::new("k", "tile", &space, &other));
+        assert_ne!(a, Id::new("k", "tile", &space, Device::Cpu, &other));
         space.add(Slot::kernel(Knob::Unroll), vec![1, 2]);
-        assert_ne!(a, Id::new("k", "tile", &space, target));
+        assert_ne!(a, Id::new("k", "tile", &space, Device::Cpu, target));
         assert!(a.key().device().get("cores").is_some(), "{}", a.key());
     }
 }

@@ -4,6 +4,7 @@
 //! Only data that is not aligned for its element type is copied. Whatever a file contains, the worst
 //! outcome is an [`Error`] that names the problem.
 
+use super::Device;
 use super::alloc::Block;
 use super::extent::{count, row_major};
 use super::storage::Storage;
@@ -88,7 +89,7 @@ impl SafeTensors {
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
         let (start, len) = (NonNull::from(&map[..]).cast::<u8>(), map.len());
         // SAFETY: the map is moved into the owner and its memory stays; it is never written.
-        let storage = unsafe { Storage::foreign(start, false, Box::new(map)) };
+        let storage = unsafe { Storage::foreign(Device::Cpu, start, false, Box::new(map)) };
         Self::parse(origin, Arc::new(storage), start, len)
     }
 

@@ -9,10 +9,15 @@
 //! **A tensor that cannot be made** (its size overflows, or memory is short) remembers why. The
 //! constructors that take only a shape do not return a `Result`, so that kernels stay short; such a
 //! tensor has its shape but no elements, and every use of its elements returns the error.
+//!
+//! **A tensor lives on a device.** All of the above holds for every device; what hands out host memory (slices)
+//! returns an error for a tensor that is elsewhere, and what copies elements gets them from there.
 
 use super::alloc::Block;
+use super::device::Device;
 use super::extent::{count, is_contiguous, overlaps, reach, row_major};
 use super::storage::Storage;
+use super::{cuda, mode};
 use crate::error::{Error, Result};
 use crate::lang::Elem;
 use helion_ir::dtype::DType;
@@ -50,6 +55,7 @@ impl<T, const R: usize> Clone for Tensor<T, R> {
 pub struct RawView<'a> {
     /// The element at index 0…0.
     pub(super) ptr: *mut u8,
+    pub(super) device: Device,
     pub(super) dtype: DType,
     pub(super) dims: &'a [usize],
     /// In elements.
@@ -60,23 +66,23 @@ pub struct RawView<'a> {
 impl<T: Elem, const R: usize> Tensor<T, R> {
     /// A tensor to be written. Its elements are arbitrary, but initialised.
     pub fn new(dims: [usize; R]) -> Self {
-        Self::allocate(dims, false).unwrap_or_else(|e| Self::failed(dims, e))
+        Self::new_on(mode::device(), dims)
     }
     /// Zeros (`false` for `bool`).
     pub fn zeros(dims: [usize; R]) -> Self {
-        Self::allocate(dims, true).unwrap_or_else(|e| Self::failed(dims, e))
+        Self::zeros_on(mode::device(), dims)
     }
     /// Every element the same.
     pub fn full(dims: [usize; R], value: T) -> Self {
-        let mut t = Self::new(dims);
+        let mut t = Self::new_on(Device::Cpu, dims);
         if let Ok(s) = t.as_mut_slice() {
             s.fill(value);
         }
-        t
+        t.placed().unwrap_or_else(|e| Self::failed(dims, e))
     }
     /// Elements by their index, in row-major order.
     pub fn from_fn(dims: [usize; R], mut f: impl FnMut([usize; R]) -> T) -> Self {
-        let mut t = Self::new(dims);
+        let mut t = Self::new_on(Device::Cpu, dims);
         if let Ok(s) = t.as_mut_slice() {
             let mut index = [0; R];
             for v in s {
@@ -84,7 +90,7 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
                 step(&mut index, &dims);
             }
         }
-        t
+        t.placed().unwrap_or_else(|e| Self::failed(dims, e))
     }
     /// Copies elements given in row-major order.
     ///
@@ -92,9 +98,9 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
     /// When their number is not that of the shape.
     pub fn from_slice(dims: [usize; R], elements: &[T]) -> Result<Self> {
         expect_count(&dims, size_of::<T>(), elements.len())?;
-        let mut t = Self::allocate(dims, false)?;
+        let mut t = Self::allocate(Device::Cpu, dims, false)?;
         t.as_mut_slice()?.copy_from_slice(elements);
-        Ok(t)
+        t.placed()
     }
     /// Takes over elements given in row-major order. Small vectors and those that are not aligned to a
     /// cache line are copied, which makes kernels faster.
@@ -111,7 +117,7 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
         let ptr = NonNull::from(&mut elements[..]).cast::<T>();
         // SAFETY: the vector is moved into the owner, its heap memory stays where it is, and nobody else
         // refers to it.
-        unsafe { Self::from_raw_parts(ptr, dims, row_major(&dims), true, Box::new(elements)) }
+        unsafe { Self::from_raw_parts(ptr, dims, row_major(&dims), true, Box::new(elements)) }?.placed()
     }
 
     /// A tensor over memory of another library, without a copy; `owner` is dropped with the last view.
@@ -132,6 +138,26 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
         writable: bool,
         owner: Box<dyn Any + Send + Sync>,
     ) -> Result<Self> {
+        // SAFETY: promised by the caller.
+        unsafe { Self::from_raw_parts_on(Device::Cpu, ptr, dims, strides, writable, owner) }
+    }
+
+    /// As [`from_raw_parts`](Self::from_raw_parts), for memory of any device; on a GPU `ptr` is an address there
+    /// (`std::ptr::without_provenance_mut`).
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Safety
+    /// As there; on a GPU what is said holds for the device's memory, in the order of the streams that are used.
+    pub unsafe fn from_raw_parts_on(
+        device: Device,
+        ptr: NonNull<T>,
+        dims: [usize; R],
+        strides: [isize; R],
+        writable: bool,
+        owner: Box<dyn Any + Send + Sync>,
+    ) -> Result<Self> {
         count(&dims, size_of::<T>())?;
         if !ptr.is_aligned() {
             return Err(Error::shape(format!("memory at {ptr:p} is not aligned for `{}`", T::DTYPE)));
@@ -145,14 +171,16 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
         let bytes = hi.checked_sub(lo).and_then(|n| n.checked_add(1)?.checked_mul(size)).ok_or_else(outside)?;
         let start = lo.checked_mul(size).and_then(|o| (ptr.as_ptr() as usize).checked_add_signed(o));
         start.and_then(|s| s.checked_add(bytes as usize)).ok_or_else(outside)?;
-        // SAFETY: `lo` elements before `ptr` the caller's memory starts.
-        let first = unsafe { ptr.offset(lo).cast::<u8>() };
+        let first = NonNull::new(ptr.as_ptr().wrapping_offset(lo).cast::<u8>()).ok_or_else(outside)?;
         // SAFETY: promised by the caller for exactly this range.
-        let storage = unsafe { Storage::foreign(first, writable, owner) };
+        let storage = unsafe { Storage::foreign(device, first, writable, owner) };
         Ok(Tensor { ptr, dims, strides, storage: Arc::new(storage), element: PhantomData })
     }
 
-    fn allocate(dims: [usize; R], zero: bool) -> Result<Self> {
+    pub(super) fn allocate(device: Device, dims: [usize; R], zero: bool) -> Result<Self> {
+        if let Device::Cuda(n) = device {
+            return Self::allocate_there(n, dims, zero);
+        }
         let bytes = count(&dims, size_of::<T>())? * size_of::<T>();
         let block = Block::new(bytes)?;
         // Stale bytes are values of every element type but `bool`.
@@ -175,19 +203,19 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
 impl<T: Elem, const R: usize> Tensor<T, R> {
     /// A tensor to be written, of the same shape and element type, row-major.
     pub fn empty_like(&self) -> Self {
-        Self::new(self.dims)
+        Self::new_on(self.device(), self.dims)
     }
     /// Zeros of the same shape and element type, row-major.
     pub fn zeros_like(&self) -> Self {
-        Self::zeros(self.dims)
+        Self::zeros_on(self.device(), self.dims)
     }
     /// A tensor to be written, of the same element type and device.
     pub fn empty<const Q: usize>(&self, dims: [usize; Q]) -> Tensor<T, Q> {
-        Tensor::new(dims)
+        Tensor::new_on(self.device(), dims)
     }
     /// A tensor to be written, of another element type (`x.empty_of::<f32, _>([m])`) and the same device.
     pub fn empty_of<U: Elem, const Q: usize>(&self, dims: [usize; Q]) -> Tensor<U, Q> {
-        Tensor::new(dims)
+        Tensor::new_on(self.device(), dims)
     }
 }
 
@@ -214,8 +242,8 @@ impl<T, const R: usize> Tensor<T, R> {
         R
     }
     /// Where it lives.
-    pub fn device(&self) -> super::Device {
-        super::Device::Cpu
+    pub fn device(&self) -> Device {
+        self.storage.device()
     }
     /// Whether elements lie row-major without gaps.
     pub fn is_contiguous(&self) -> bool {
@@ -243,9 +271,10 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
     /// The elements in row-major order.
     ///
     /// # Errors
-    /// When they do not lie so in memory; `contiguous()` makes a tensor whose elements do.
+    /// When they do not lie so in memory (`contiguous()` makes a tensor whose elements do), or not on the host.
     pub fn as_slice(&self) -> Result<&[T]> {
         self.check()?;
+        self.on_host()?;
         if !self.is_contiguous() {
             return Err(not_contiguous(&self.dims, &self.strides));
         }
@@ -256,9 +285,10 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
     /// The elements in row-major order, to be written. Copies them first if another tensor shares them.
     ///
     /// # Errors
-    /// When they do not lie so in memory.
+    /// When they do not lie so in memory, or not on the host.
     pub fn as_mut_slice(&mut self) -> Result<&mut [T]> {
         self.check()?;
+        self.on_host()?;
         if !self.is_contiguous() {
             return Err(not_contiguous(&self.dims, &self.strides));
         }
@@ -272,6 +302,9 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
     /// When the tensor could not be made, or memory is short.
     pub fn to_vec(&self) -> Result<Vec<T>> {
         self.check()?;
+        if let Device::Cuda(n) = self.device() {
+            return self.download_vec(cuda::gpu(n)?);
+        }
         if let Ok(s) = self.as_slice() {
             return copy_of(s);
         }
@@ -286,9 +319,12 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
         }
         Ok(out)
     }
-    /// One element.
+    /// One element; of a tensor on a GPU that takes a copy for each, `to_vec` one for all.
     pub fn get(&self, index: [usize; R]) -> Option<T> {
         let inside = self.check().is_ok() && index.iter().zip(&self.dims).all(|(i, d)| i < d);
+        if let (Device::Cuda(n), true) = (self.device(), inside) {
+            return self.download_one(cuda::gpu(n).ok()?, offset(&index, &self.strides)).ok();
+        }
         // SAFETY: the index is in range.
         inside.then(|| unsafe { self.at(&index) })
     }
@@ -301,6 +337,9 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
             return Err(Error::shape(format!("index {index:?} is outside a tensor of shape {:?}", self.dims)));
         }
         self.make_unique()?;
+        if let Device::Cuda(n) = self.device() {
+            return self.upload_one(cuda::gpu(n)?, offset(&index, &self.strides), value);
+        }
         // SAFETY: the index is in range, and the storage is ours alone and writable.
         unsafe { self.ptr.offset(offset(&index, &self.strides)).write(value) };
         Ok(())
@@ -318,7 +357,10 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
 
     fn try_copy(&self) -> Result<Self> {
         self.check()?;
-        let mut out = Self::allocate(self.dims, false)?;
+        if let Device::Cuda(n) = self.device() {
+            return self.copy_there(cuda::gpu(n)?);
+        }
+        let mut out = Self::allocate(Device::Cpu, self.dims, false)?;
         let source = self.as_slice();
         // Fresh and not shared: this does not come back here.
         let to = out.as_mut_slice()?;
@@ -337,7 +379,7 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
     }
 
     /// # Safety
-    /// The index must be in range, and the tensor not a failed one of a non-zero-able type.
+    /// The index must be in range, the elements on the host, and the tensor not a failed one of a non-zero-able type.
     pub(super) unsafe fn at(&self, index: &[usize; R]) -> T {
         // SAFETY: in range means inside the storage.
         unsafe { self.ptr.offset(offset(index, &self.strides)).read() }
@@ -372,7 +414,8 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
     pub fn raw(&self) -> Result<RawView<'_>> {
         self.check()?;
         let (ptr, dtype) = (self.ptr.as_ptr().cast(), T::DTYPE);
-        Ok(RawView { ptr, dtype, dims: &self.dims, strides: &self.strides, mutable: false })
+        let device = self.device();
+        Ok(RawView { ptr, device, dtype, dims: &self.dims, strides: &self.strides, mutable: false })
     }
     /// What a launch that writes needs. Copies the elements first if another tensor shares them.
     ///
@@ -382,7 +425,8 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
         self.check()?;
         self.make_unique()?;
         let (ptr, dtype) = (self.ptr.as_ptr().cast(), T::DTYPE);
-        Ok(RawView { ptr, dtype, dims: &self.dims, strides: &self.strides, mutable: true })
+        let device = self.device();
+        Ok(RawView { ptr, device, dtype, dims: &self.dims, strides: &self.strides, mutable: true })
     }
 }
 

@@ -6,6 +6,7 @@
 use super::tensor::Tensor;
 use crate::error::{Error, Result};
 use std::ops::{Bound, RangeBounds};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 impl<T, const R: usize> Tensor<T, R> {
@@ -16,8 +17,10 @@ impl<T, const R: usize> Tensor<T, R> {
     fn view<const Q: usize>(&self, offset: isize, dims: [usize; Q], strides: [isize; Q]) -> Tensor<T, Q> {
         // Without elements the pointer is never used; leave it where it is, inside the storage.
         let offset = if dims.contains(&0) || self.is_empty() { 0 } else { offset };
-        // SAFETY: the offset is that of an element of `self`, so it stays in the storage.
-        let ptr = unsafe { self.ptr.offset(offset) };
+        // Wrapping, since memory of a device has addresses but no place here.
+        let ptr = self.ptr.as_ptr().wrapping_offset(offset);
+        // SAFETY: the offset is that of an element of `self`, so this is an address in the storage.
+        let ptr = unsafe { NonNull::new_unchecked(ptr) };
         Tensor { ptr, dims, strides, storage: Arc::clone(&self.storage), element: std::marker::PhantomData }
     }
 

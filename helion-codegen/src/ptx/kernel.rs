@@ -1,7 +1,8 @@
 //! A compiled kernel, and what a launch of it needs.
 
 use super::rule::{Rule, Values};
-use super::{Arch, Facts};
+use super::{Arch, Facts, PtxOptions};
+use helion_ir::loops::{BufferId, Function};
 
 /// A kernel as PTX.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +28,35 @@ pub struct Plan {
     pub dynamic_bytes: u64,
 }
 
+/// Code of a kernel that [`compile`](super::compile) did not make: written by hand, or for a simulated device.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Foreign {
+    /// The module.
+    pub text: String,
+    /// The name of its entry, which takes the words of the calling convention.
+    pub entry: String,
+    /// Threads of a block.
+    pub threads: u32,
+    /// Bytes of shared memory that launches ask for.
+    pub shared_bytes: u32,
+    /// Buffers of the function whose size launches decide.
+    pub dynamic: Vec<BufferId>,
+}
+
 impl PtxKernel {
+    /// A kernel with code for a loop function that comes from elsewhere.
+    pub fn foreign(f: &Function, options: &PtxOptions, code: Foreign) -> PtxKernel {
+        PtxKernel {
+            name: f.name.clone(),
+            entry: code.entry,
+            text: code.text,
+            arch: options.arch,
+            facts: options.facts.clone(),
+            threads: code.threads,
+            shared_bytes: code.shared_bytes,
+            rule: Rule::new(f, &code.dynamic),
+        }
+    }
     /// The kernel's name.
     pub fn name(&self) -> &str {
         &self.name

@@ -20,7 +20,7 @@ mod llvm;
 mod rule;
 
 pub use arch::{Arch, target};
-pub use kernel::{Plan, PtxKernel};
+pub use kernel::{Foreign, Plan, PtxKernel};
 pub use rule::Values;
 
 use crate::backend::Backend;

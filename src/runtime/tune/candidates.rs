@@ -336,6 +336,8 @@ fn build(traced: &Traced, config: &Config) -> Result<Built, Rejection> {
         | Kind::Memory(_)
         | Kind::File(_)
         | Kind::Device(_)
+        | Kind::Driver { .. }
+        | Kind::Lost { .. }
         | Kind::Kernel { .. }
         | Kind::Internal(_) => Rejection::Compile(e.to_string()),
     })?;
