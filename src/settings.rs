@@ -74,6 +74,8 @@ settings! {
         "Seed of the random choices of the tuner.";
     tune_isolate set_tune_isolate "HELION_TUNE_ISOLATE": bool = true, parse_switch, "on",
         "Whether the tuner runs candidates in a process of their own, `on` or `off`, so that one that crashes or hangs costs nothing else. Always off where there is no `fork`.";
+    tune_worker set_tune_worker "HELION_TUNE_WORKER": Option<PathBuf> = None, parse_path, "the program itself, or `helion` in the path",
+        "The `helion` command that runs candidates of the tuner on a GPU, for programs that do not call `helion::tuning::worker`. It must be of the same version.";
 }
 
 /// What becomes of tuning results on disk.

@@ -70,5 +70,7 @@
 //!
 //! A table may hold kernels of many devices and versions; each is used where kernel, device and version are the same, and
 //! does nothing elsewhere. A kernel that changes has another key, so its old points do nothing either.
+#[cfg(unix)]
+pub use crate::runtime::worker;
 pub use crate::runtime::{Choice, REACH, Served, Shared, Source, choices, embed, export, forget, import, tune_many};
 pub use helion_autotune::{Noise, Outcome, Rejection, Timing, Trial};

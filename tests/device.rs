@@ -56,8 +56,9 @@ fn total(x: &Tensor<f32, 1>) -> Result<Tensor<f32, 1>> {
 }
 
 fn device(options: Options) -> (Arc<FakeGpu>, Device) {
-    // Code that other runs kept on disk is not this simulator's.
-    helion::settings::set_cache("off").unwrap();
+    // Code that other runs kept on disk is not this simulator's. Once: a setting that changes makes calls look again.
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| helion::settings::set_cache("off").unwrap());
     let driver = FakeGpu::new(options);
     let first = cuda::install(driver.clone()).unwrap();
     (driver, Device::cuda(first).unwrap())

@@ -108,6 +108,9 @@ impl From<String> for Done {
 }
 
 fn main() -> ExitCode {
+    // Programs that tune on a GPU start this command with a task; it does not come back from here then.
+    #[cfg(unix)]
+    helion::tuning::worker(["worker"]);
     match options().and_then(run) {
         Ok(done) => {
             // Who reads may have seen enough, as `head` does.
@@ -180,6 +183,7 @@ fn run(o: Options) -> Result<Done, Failure> {
                 other => Err(Failure::Usage(format!("`cache` has no `{other}`"))),
             }
         }
+        ["worker", ..] => Err(Failure::Usage("`worker` is started by programs that tune on a GPU".into())),
         [other, ..] => Err(Failure::Usage(format!("`{other}` is not a command"))),
     }
 }

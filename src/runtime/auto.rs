@@ -5,13 +5,12 @@
 //! same kernel, one searches and the others wait for it. Nothing is tuned when the `cache` setting is `read`.
 
 use super::compile::Traced;
-use super::device::Device;
 use super::entry::Entry;
 use super::launch::State;
 use super::mode::Effort;
 use super::records::{self, Id};
 use super::tune::{self, Tuner, Tuning};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::settings::{self, Cache};
 use helion_autotune::Budget;
 use helion_autotune::store::{Claim, Guard};
@@ -36,13 +35,6 @@ pub(super) fn asked(
     pinned: Option<&Config>,
     threads: usize,
 ) -> Result<Tuning> {
-    if state.device() != Device::Cpu {
-        return Err(Error::device(format!(
-            "kernel `{}` cannot be tuned on {}: only launches on the CPU can",
-            state.kernel,
-            state.device()
-        )));
-    }
     records::may_write(format_args!("kernel `{}` cannot be tuned", state.kernel))?;
     tune::tune(state, traced, tuner, pinned, threads)
 }
@@ -51,7 +43,7 @@ pub(super) fn asked(
 /// not tried again.
 pub(super) fn tune(state: &State, entry: &Entry, traced: &Traced, threads: usize) {
     let effort = settings::tune();
-    if effort == Effort::None || settings::cache() == Cache::Read || state.device() != Device::Cpu {
+    if effort == Effort::None || settings::cache() == Cache::Read {
         return;
     }
     let measured = || entry.pick(traced, None, state.place()).extrapolated == 0.0;

@@ -125,7 +125,18 @@ pub(super) struct TensorFacts {
     pub(super) layout: Layout,
 }
 
+impl Name {
+    /// Of a launch that another process describes.
+    pub(super) fn leaked(name: String) -> Name {
+        Name { base: String::leak(name), element: None }
+    }
+}
+
 impl TensorFacts {
+    /// Of a launch that another process describes, which is not traced.
+    pub(super) fn described(rank: usize, mutable: bool, layout: Layout) -> TensorFacts {
+        TensorFacts { rank, sizes: 0, mutable, layout }
+    }
     /// The symbol or constant of each axis.
     pub(super) fn dims(&self, fixed: Fixed) -> impl Iterator<Item = Dim> {
         let sizes = self.sizes;
@@ -340,6 +351,13 @@ impl State {
         &self.key[self.key_len + 2..]
     }
 
+    /// Makes this the place of a launch that another process describes.
+    pub(super) fn set_place(&mut self, place: &[u64]) {
+        self.key = vec![0; 2];
+        self.key.extend_from_slice(place);
+        self.key_len = 0;
+    }
+
     /// Where it runs: where its tensors are.
     pub(super) fn device(&self) -> Device {
         self.device.unwrap_or_default()
@@ -396,7 +414,7 @@ impl State {
         }
         let narrow = self.span(name, &v, layout);
         self.narrow &= narrow;
-        if v.device != Device::Cpu && is_aligned(&v) {
+        if v.device != Device::Cpu && is_aligned(v.ptr.addr(), v.dtype.size(), v.dims, v.strides) {
             self.aligned |= 1u64.checked_shl(self.captures.len() as u32).unwrap_or(0);
         }
         let facts = u64::from(v.mutable) | u64::from(narrow) << 1 | (layout as u64) << 2 | (R as u64) << 4;
@@ -638,12 +656,11 @@ fn layout(dims: &[usize], strides: &[isize]) -> Layout {
 /// Whether rows of a tensor can be moved 16 bytes at a time: its address is a multiple, and so is the way from row to
 /// row.
 #[inline]
-fn is_aligned(v: &RawView<'_>) -> bool {
+pub(super) fn is_aligned(address: usize, size: usize, dims: &[usize], strides: &[isize]) -> bool {
     const MOVE: usize = 16;
-    let size = v.dtype.size();
-    let unit = v.strides.last() == Some(&1);
-    let steps = v.strides.iter().zip(v.dims).take(v.dims.len() - usize::from(unit));
-    (v.ptr as usize).is_multiple_of(MOVE)
+    let unit = strides.last() == Some(&1);
+    let steps = strides.iter().zip(dims).take(dims.len() - usize::from(unit));
+    address.is_multiple_of(MOVE)
         && steps.filter(|(_, d)| **d > 1).all(|(s, _)| s.unsigned_abs().wrapping_mul(size).is_multiple_of(MOVE))
 }
 

@@ -58,4 +58,6 @@ pub use records::{embed, export, forget, import};
 #[cfg(feature = "safetensors")]
 pub use safetensors::SafeTensors;
 pub use tensor::{RawView, Tensor};
+#[cfg(unix)]
+pub use tune::worker;
 pub use tune::{Spent, Tuner, Tuning, tune_calls};

@@ -200,13 +200,13 @@ pub(super) unsafe fn held(
 }
 
 /// Extents and strides from the words of a tensor.
-fn shape(words: &[u64], rank: usize) -> (Vec<usize>, Vec<isize>) {
+pub(super) fn shape(words: &[u64], rank: usize) -> (Vec<usize>, Vec<isize>) {
     let dims = words[1..1 + rank].iter().map(|&d| d as usize).collect();
     (dims, words[1 + rank..1 + 2 * rank].iter().map(|&s| s as isize).collect())
 }
 
 /// Which parameters a function loads from or updates atomically, or never touches.
-fn read_params(f: &Function) -> Vec<bool> {
+pub(super) fn read_params(f: &Function) -> Vec<bool> {
     fn walk(insts: &[Inst], seen: &mut impl FnMut(usize, AccessKind)) {
         for i in insts {
             if let Some(a) = i.op.access() {

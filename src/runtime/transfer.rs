@@ -238,7 +238,7 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
         let ptr = storage.ptr();
         if zero || T::DTYPE == DType::Bool {
             // SAFETY: the block has so many bytes and is ours alone.
-            unsafe { cuda::zero(gpu, ptr.as_ptr(), bytes) }?;
+            unsafe { cuda::fill(gpu, ptr.as_ptr(), 0, bytes) }?;
         }
         let (strides, storage) = (row_major(&dims), std::sync::Arc::new(storage));
         Ok(Tensor { ptr: ptr.cast(), dims, strides, storage, element: std::marker::PhantomData })

@@ -4,6 +4,8 @@
 //! of this process, so that code which mistakes one for a pointer crashes. Every launch is checked: parameters, shared
 //! memory, what the kernel was promised about its arguments, and that all memory it is given is live.
 
+#![allow(dead_code, reason = "no test uses all of it")]
+
 use helion::cuda::driver::{
     Address, Assembled, Context, Driver, Event, Facts, Fault, Function, Graph, Launch, Module, Result, Stream,
     TensorMap, Tiled, Usage,
@@ -38,12 +40,34 @@ pub struct Options {
     pub shared: u32,
     /// Launches do nothing.
     pub idle: bool,
+    /// Events tell real time, not one millisecond for a piece of work.
+    pub real_time: bool,
+    /// What becomes of kernels with this name whose loop IR has this text; only wrong results outside of workers.
+    pub deadly: &'static [(&'static str, &'static str, Fate)],
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { devices: 1, capability: (8, 0), memory: 1 << 30, dynamic: false, shared: 100 << 10, idle: false }
+        Options {
+            devices: 1,
+            capability: (8, 0),
+            memory: 1 << 30,
+            dynamic: false,
+            shared: 100 << 10,
+            idle: false,
+            real_time: false,
+            deadly: &[],
+        }
     }
+}
+
+/// What a kernel does to the process that launches it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fate {
+    Dies,
+    Hangs,
+    /// Its results are wrong.
+    Errs,
 }
 
 /// The driver.
@@ -57,6 +81,7 @@ pub struct FakeGpu {
     fault: Mutex<Option<(&'static str, u32)>>,
     has_fault: AtomicBool,
     first_context: u64,
+    begun: std::time::Instant,
 }
 
 #[derive(Default)]
@@ -106,6 +131,7 @@ struct Kernel {
     options: PtxOptions,
     symbols: usize,
     dynamic: bool,
+    fate: Option<Fate>,
 }
 
 #[derive(Clone)]
@@ -135,6 +161,7 @@ impl FakeGpu {
             fault: Mutex::new(None),
             has_fault: AtomicBool::new(false),
             first_context,
+            begun: std::time::Instant::now(),
         })
     }
 
@@ -258,8 +285,16 @@ impl FakeGpu {
         assert_eq!(words[n + 1], plan.programs, "program instances of {}", kernel.name);
         let scratch = vec![0u8; plan.scratch_bytes as usize + 64];
         let aligned = scratch.as_ptr().wrapping_add(scratch.as_ptr().align_offset(64)).cast_mut();
+        let programs = match kernel.fate {
+            Some(Fate::Dies) => std::process::abort(),
+            Some(Fate::Hangs) => loop {
+                std::thread::sleep(std::time::Duration::from_secs(1));
+            },
+            Some(Fate::Errs) => plan.programs / 2,
+            None => plan.programs,
+        };
         // SAFETY: the words are the kernel's, for live memory; the scratch is ours, with room for its alignment.
-        unsafe { kernel.code.run(&host, aligned, 0, plan.programs) };
+        unsafe { kernel.code.run(&host, aligned, 0, programs) };
         Ok(())
     }
 
@@ -403,6 +438,11 @@ unsafe impl Driver for FakeGpu {
             Err(e) => return Some(Err(e.to_string())),
         };
         let text = format!("// {options:?}\n{f}");
+        let worker = std::env::var_os("HELION_WORKER").is_some();
+        let is = |(name, part, fate): &&(&str, &str, Fate)| {
+            f.name == *name && text.contains(part) && (worker || *fate == Fate::Errs)
+        };
+        let fate = self.options.deadly.iter().find(is).map(|d| d.2);
         let mut first = 0;
         let mut tensors = Vec::new();
         for p in &f.params {
@@ -426,6 +466,7 @@ unsafe impl Driver for FakeGpu {
             options: options.clone(),
             symbols: f.symbols.len(),
             dynamic: !dynamic.is_empty(),
+            fate,
         };
         self.state().compiled.insert(text.clone(), Arc::new(kernel));
         let code = Foreign { text, entry: f.name.clone(), threads: 128, shared_bytes: 0, dynamic };
@@ -532,7 +573,7 @@ unsafe impl Driver for FakeGpu {
     unsafe fn record(&self, event: Event, stream: Stream) -> Result<()> {
         self.on("cuEventRecord")?;
         let mut state = self.state();
-        let now = state.clock;
+        let now = if self.options.real_time { self.begun.elapsed().as_nanos() as u64 } else { state.clock };
         state.events.insert(event.0, now);
         state.recorded_on.insert(event.0, stream.0);
         Ok(())
@@ -549,8 +590,9 @@ unsafe impl Driver for FakeGpu {
         self.waits.fetch_add(1, Ordering::Relaxed);
         let state = self.state();
         let at = |e: Event| state.events.get(&e.0).copied().ok_or_else(|| fault("cuEventElapsedTime", 400));
-        // A piece of work takes a millisecond.
-        Ok((at(to)? - at(from)?) as f32)
+        let (from, to) = (at(from)?, at(to)?);
+        let unit = if self.options.real_time { 1e-6 } else { 1.0 };
+        Ok((to - from) as f32 * unit)
     }
     unsafe fn is_capturing(&self, stream: Stream) -> Result<bool> {
         self.on("cuStreamIsCapturing")?;

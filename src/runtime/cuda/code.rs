@@ -86,6 +86,11 @@ impl Loaded {
         Ok(Loaded { gpu, sequence, ready, phases })
     }
 
+    /// The kernels, in order.
+    pub(in crate::runtime) fn kernels(&self) -> impl Iterator<Item = &PtxKernel> {
+        self.sequence.kernels()
+    }
+
     /// What the kernels use, in order.
     pub(in crate::runtime) fn usages(&self) -> impl Iterator<Item = Usage> {
         self.ready.iter().map(|r| r.usage)

@@ -153,6 +153,19 @@ pub(in crate::runtime) fn all() -> Result<Vec<&'static Gpu>> {
     if devices.is_empty() { Err(missing(0, own)) } else { Ok(devices) }
 }
 
+/// Waits for the work of this process on every device that it has used.
+///
+/// # Errors
+/// What went wrong in that work.
+pub(in crate::runtime) fn wait_everywhere() -> Result<()> {
+    let devices = DEVICES.read().unwrap_or_else(|e| e.into_inner()).clone();
+    for gpu in devices.into_iter().filter(|g| matches!(g.context.get(), Some(Ok(_)))) {
+        let driver = gpu.enter()?;
+        gpu.check(driver.wait_all())?;
+    }
+    Ok(())
+}
+
 /// Adds the devices of a driver after those that are there, and returns the number of the first: **for tests**, and for
 /// programs that bring a simulator. Devices stay as long as the process.
 ///

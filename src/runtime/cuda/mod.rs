@@ -22,7 +22,7 @@ mod stream;
 mod system;
 
 pub(in crate::runtime) use code::Loaded;
-pub(in crate::runtime) use gpu::{Gpu, gpu};
+pub(in crate::runtime) use gpu::{Gpu, gpu, wait_everywhere};
 pub use gpu::{install, use_context};
 pub(in crate::runtime) use memory::Block;
 pub use memory::{Memory, memory, release};
@@ -98,17 +98,17 @@ pub(in crate::runtime) unsafe fn copy(
     gpu.check(unsafe { driver.copy((address(to.0), to.1), (address(from.0), from.1), bytes, rows, stream) })
 }
 
-/// Zeros memory of a device.
+/// Sets bytes of memory of a device.
 ///
 /// # Safety
 /// From `to` on there must be so many bytes of live memory of the device.
-pub(in crate::runtime) unsafe fn zero(gpu: &'static Gpu, to: *mut u8, bytes: usize) -> Result<()> {
+pub(in crate::runtime) unsafe fn fill(gpu: &'static Gpu, to: *mut u8, value: u8, bytes: usize) -> Result<()> {
     if bytes == 0 {
         return Ok(());
     }
     let driver = gpu.enter()?;
     // SAFETY: promised by the caller.
-    gpu.check(unsafe { driver.fill(address(to), 0, bytes, stream::current(gpu).stream) })
+    gpu.check(unsafe { driver.fill(address(to), value, bytes, stream::current(gpu).stream) })
 }
 
 /// The device's address behind a pointer of a tensor.

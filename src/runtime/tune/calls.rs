@@ -5,6 +5,7 @@
 //! anything, so it is not run twice in copies of the process. A value is out when the kernel fails or panics with
 //! it, or writes something else than with the defaults.
 
+use super::super::cuda;
 use super::super::mode::{self, Tuned};
 use super::super::tunables;
 use super::compare::{Expected, Tolerance};
@@ -123,6 +124,8 @@ impl Calls<'_> {
         let once = self.trial(config, |call| {
             let begin = Instant::now();
             call()?;
+            // What was queued on a device counts, too.
+            cuda::wait_everywhere()?;
             Ok(begin.elapsed())
         })?;
         let batch = (SAMPLE.as_nanos() / once.as_nanos().max(20)).clamp(1, 1000) as u32;
@@ -137,6 +140,7 @@ impl Calls<'_> {
         self.trial(&config, |call| {
             let begin = Instant::now();
             (0..batch).try_for_each(|_| call())?;
+            cuda::wait_everywhere()?;
             Ok(begin.elapsed().as_secs_f64() / f64::from(batch))
         })
     }

@@ -27,6 +27,15 @@ pub(super) trait Engine {
     fn refer(&mut self, config: &Config) {
         let _ = config;
     }
+    /// How to start a program that measures this, where a fork of this process cannot; `None` where it can.
+    #[cfg(unix)]
+    fn remote(&self) -> Option<std::io::Result<super::remote::Remote>> {
+        None
+    }
+    /// How many samples one request may ask for: as many as the board tells of, and one where a worker has no board.
+    fn at_once(&self) -> usize {
+        super::board::PLACES
+    }
     /// Bytes that a launch uses; a worker process may have a few times as much.
     fn memory(&self) -> u64 {
         0

@@ -337,7 +337,11 @@ impl<E: Engine> Isolated<E> {
         let mut why = String::new();
         for _ in 0..STARTS {
             self.live.clear();
-            match Child::start(&mut self.server, &self.board) {
+            let new = match self.server.engine.remote() {
+                None => Child::start(&mut self.server, &self.board),
+                Some(remote) => remote.and_then(Child::spawn),
+            };
+            match new {
                 Err(e) => why = e.to_string(),
                 Ok(mut new) => match new.receive(START) {
                     Ok(Answer::Ready(Ok(()))) => {
@@ -444,7 +448,8 @@ impl<E: Engine> Bench for Isolated<E> {
 
     fn sample(&mut self, ids: &[Id]) -> Vec<Result<f64, Rejection>> {
         let start = Instant::now();
-        let results = ids.chunks(PLACES).flat_map(|some| self.sample_some(some)).collect();
+        let most = self.server.engine.at_once().clamp(1, PLACES);
+        let results = ids.chunks(most).flat_map(|some| self.sample_some(some)).collect();
         self.spent.sampling += start.elapsed();
         results
     }

@@ -19,26 +19,34 @@ mod engine;
 mod faults;
 mod interrupt;
 mod isolated;
+mod on_gpu;
 #[cfg(unix)]
 mod process;
 mod reduced;
+#[cfg(unix)]
+mod remote;
 mod tuner;
 mod wire;
 
 pub use calls::tune_calls;
 pub use isolated::Spent;
+#[cfg(unix)]
+pub use remote::worker;
 pub use tuner::Tuner;
 
 use super::compile::{self, Traced};
+use super::device::Device;
 use super::launch::State;
 use super::many::{self, Row};
 use super::{entry, records};
 use crate::error::{Error, Result};
 use candidates::Candidates;
+use engine::Engine;
 use helion_autotune::store::{Journal, Point, Store};
-use helion_autotune::{Bar, End, Observer, Outcome, Progress, Report, Task, Trial, search};
+use helion_autotune::{Bar, Bench, Budget, End, Observer, Outcome, Progress, Report, Task, Trial, search};
 use helion_ir::config::{Config, ConfigSpace};
 use isolated::Isolated;
+use on_gpu::OnGpu;
 use std::fmt;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -130,10 +138,32 @@ pub(super) fn tune(
             spent: Spent::default(),
         });
     };
+    match state.device() {
+        Device::Cpu => {
+            let engine = Candidates::new(state, traced, threads, tuner.cold)?;
+            let bench = Isolated::new(engine, tuner.isolated())?;
+            search_on(state, traced, tuner, threads, (&space, &budget, default), bench)
+        }
+        Device::Cuda(_) => {
+            let bench = Isolated::new(OnGpu::new(state, traced)?, tuner.isolated())?;
+            search_on(state, traced, tuner, threads, (&space, &budget, default), bench)
+        }
+    }
+}
+
+/// Searches with a bench for this launch.
+fn search_on<E: Engine>(
+    state: &State,
+    traced: &Traced,
+    tuner: &Tuner,
+    threads: usize,
+    (space, budget, default): (&ConfigSpace, &Budget, Config),
+    mut bench: Isolated<E>,
+) -> Result<Tuning> {
+    let kernel = state.kernel.to_owned();
     let watch = interrupt::Watch::new();
-    let mut bench = bench(state, traced, tuner, threads)?;
     let (mut listener, prior) = Listener::new(tuner, state, traced, threads);
-    let task = Task { prior: &prior, default: default.clone(), ..Task::new(&space, &budget) };
+    let task = Task { prior: &prior, default: default.clone(), ..Task::new(space, budget) };
     let mut strategy = tuner.chooser(budget.seed)?;
     let found = search(&task, &mut *strategy, &mut bench, &mut listener);
     let mut outcome =
@@ -144,18 +174,10 @@ pub(super) fn tune(
     let config = outcome.best.clone();
     records::remember(&traced.id, Point::of(&outcome, state.named_sizes(), threads as u32));
     listener.end(&outcome);
-    report(state, tuner, &outcome);
+    report(state, traced, tuner, &outcome);
     // An interrupt takes effect now.
     drop(watch);
     Ok(Tuning { kernel, outcome: Some(outcome), config, unverified, deaths, spent })
-}
-
-/// Measures configs of one launch. The first that is prepared is what the others are compared with.
-///
-/// # Errors
-/// When memory is short.
-fn bench<'a>(state: &'a State, traced: &Traced, tuner: &Tuner, threads: usize) -> Result<Isolated<Candidates<'a>>> {
-    Isolated::new(Candidates::new(state, traced, threads, tuner.cold)?, tuner.isolated())
 }
 
 /// Measures these configs on a launch, in turn. Results are compared with those of the first.
@@ -169,9 +191,15 @@ pub(super) fn compare(
     configs: &[Config],
     threads: usize,
 ) -> Result<Row> {
-    let mut bench = bench(state, traced, tuner, threads)?;
     let limit = tuner.budget().map(|b| b.time).unwrap_or_default();
-    Ok(many::row(state, traced, threads, configs, &mut bench, limit))
+    let row = |bench: &mut dyn Bench| Ok(many::row(state, traced, threads, configs, bench, limit));
+    match state.device() {
+        Device::Cpu => {
+            let engine = Candidates::new(state, traced, threads, tuner.cold)?;
+            row(&mut Isolated::new(engine, tuner.isolated())?)
+        }
+        Device::Cuda(_) => row(&mut Isolated::new(OnGpu::new(state, traced)?, tuner.isolated())?),
+    }
 }
 
 /// What is used without tuning: the cost model's choice.
@@ -181,7 +209,7 @@ fn default(state: &State, traced: &Traced, space: &ConfigSpace) -> Config {
 
 /// Compares the winner with the interpreter; the next best takes its place as long as there is a difference. Gives
 /// the reason when they cannot be compared.
-fn settle(outcome: &mut Outcome, bench: &mut Isolated<Candidates<'_>>) -> Option<String> {
+fn settle<E: Engine>(outcome: &mut Outcome, bench: &mut Isolated<E>) -> Option<String> {
     loop {
         let Some(id) = bench.id(&outcome.best) else { return Some("the winner is gone".to_owned()) };
         let why = match bench.verify(id) {
@@ -203,10 +231,11 @@ fn settle(outcome: &mut Outcome, bench: &mut Isolated<Candidates<'_>>) -> Option
 }
 
 /// Writes the report that was asked for. What goes wrong is said and stops nothing.
-fn report(state: &State, tuner: &Tuner, outcome: &Outcome) {
+fn report(state: &State, traced: &Traced, tuner: &Tuner, outcome: &Outcome) {
     let Some(path) = &tuner.report else { return };
     let sizes = state.named_sizes();
-    let r = Report { kernel: state.kernel, device: &compile::target().name, sizes: &sizes, outcome };
+    let device = &traced.machine.target().name;
+    let r = Report { kernel: state.kernel, device, sizes: &sizes, outcome };
     let path = free(path);
     if let Err(e) = r.write(&path) {
         eprintln!("warning: the report cannot be written to {}: {e}", path.display());

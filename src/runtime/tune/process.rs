@@ -7,10 +7,11 @@
 
 use super::board::Board;
 use super::engine::{Answer, Engine, Request, Server};
+use super::remote::Remote;
 use super::wire::{LARGEST, message};
 use crate::runtime::{alloc, pool};
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
@@ -66,11 +67,30 @@ impl Child {
         }
     }
 
+    /// Starts another program that answers, and tells it what about.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) fn spawn(remote: Remote) -> io::Result<Child> {
+        let (stream, theirs) = UnixStream::pair()?;
+        let Remote { mut command, told } = remote;
+        let quiet = std::process::Stdio::null;
+        let process = command.stdin(OwnedFd::from(theirs)).stdout(quiet()).stderr(quiet()).spawn()?;
+        // The command holds the other end until now; a process that is gone must be seen.
+        drop(command);
+        let child = Child { pid: process.id() as libc::pid_t, stream, pending: Vec::new() };
+        child.tell(&told);
+        Ok(child)
+    }
+
     /// Sends a request; whether it arrived shows when the answer is awaited.
     pub(super) fn send(&mut self, request: &Request) {
-        let bytes = message(|out| request.write(out));
+        self.tell(&message(|out| request.write(out)));
+    }
+
+    fn tell(&self, bytes: &[u8]) {
         let _ = self.stream.set_write_timeout(Some(Duration::from_secs(10)));
-        let mut rest = bytes.as_slice();
+        let mut rest = bytes;
         while !rest.is_empty() {
             // SAFETY: readable bytes. As a plain write, but a dead reader is an error and not a signal.
             let n =
@@ -201,7 +221,8 @@ fn live<E: Engine>(server: &mut Server<E>, stream: UnixStream, board: &Arc<Board
     unsafe { libc::_exit(if served.is_ok() { 0 } else { 101 }) }
 }
 
-fn serve<E: Engine>(server: &mut Server<E>, mut stream: UnixStream, board: &Arc<Board>) -> io::Result<()> {
+/// Answers requests until the other side is gone.
+pub(super) fn serve<E: Engine>(server: &mut Server<E>, mut stream: UnixStream, board: &Arc<Board>) -> io::Result<()> {
     let mut replies = stream.try_clone()?;
     let mut reply = |a: Answer| replies.write_all(&message(|out| a.write(out))).is_ok();
     if !reply(Answer::Ready(server.engine.enter(Arc::clone(board), true))) {
@@ -214,6 +235,19 @@ fn serve<E: Engine>(server: &mut Server<E>, mut stream: UnixStream, board: &Arc<
         stream.read_exact(&mut body)?;
         let request = Request::read(&body).ok_or(io::ErrorKind::InvalidData)?;
         server.handle(&request, board, &mut reply);
+    }
+}
+
+/// Makes a worker that is a program of its own end with the process that started it, and leave Ctrl-C to it.
+pub(super) fn attend(parent: libc::pid_t) {
+    // SAFETY: calls that set properties of this process.
+    unsafe {
+        #[cfg(target_os = "linux")]
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if libc::getppid() != parent {
+            libc::_exit(0);
+        }
+        libc::signal(libc::SIGINT, libc::SIG_IGN);
     }
 }
 

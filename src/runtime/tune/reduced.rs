@@ -21,6 +21,9 @@ const LARGEST: [u64; 4] = [67, 39, 19, 7];
 /// Integers given to a kernel are at most this.
 const INTEGER: i64 = 61;
 
+/// The bytes of each tensor after a run; empty for scalars.
+pub(super) type Found = Result<Vec<Vec<u8>>, Rejection>;
+
 /// A small problem.
 pub(super) struct Reduced {
     args: Args,
@@ -62,13 +65,27 @@ impl Reduced {
         compiled: &dyn Fn(&[u64]) -> Result<(), Rejection>,
         config: &Config,
     ) -> Result<Option<String>, String> {
+        self.check_with(kernel, &|_| self.run(compiled), config)
+    }
+
+    /// As [`check`](Reduced::check), with a function that runs compiled code on these arguments and gives the bytes of
+    /// each tensor.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn check_with(
+        &self,
+        kernel: &Verified,
+        run: &dyn Fn(&Args) -> Found,
+        config: &Config,
+    ) -> Result<Option<String>, String> {
         let f = kernel.function();
         let mut expected = self.args.clone();
         let block = |t: TileId| config.get(&Slot::of(Knob::Block, &f.tiles[t.index()].name)).unwrap_or(8);
         if let Err(why) = tile::interp::run_with(kernel, &mut expected, &block, &mut |_| {}) {
             return Ok(Some(why));
         }
-        let found = self.run(compiled).map_err(|e| e.to_string())?;
+        let found = run(&self.args).map_err(|e| e.to_string())?;
         let extents = |p: usize| self.args.tensor(p).map_or(&[][..], TensorArg::dims);
         let longest = self.args.symbols.iter().copied().max().unwrap_or(1);
         let tolerance = Tolerance::of(f, &tensors(f, extents), longest);

@@ -20,21 +20,25 @@ pub(super) fn message(put: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     out
 }
 
-fn number(out: &mut Vec<u8>, n: u64) {
+pub(super) fn number(out: &mut Vec<u8>, n: u64) {
     out.extend(n.to_le_bytes());
 }
 
-fn text(out: &mut Vec<u8>, t: &str) {
+pub(super) fn text(out: &mut Vec<u8>, t: &str) {
     number(out, t.len() as u64);
     out.extend(t.as_bytes());
 }
 
-fn list<V>(out: &mut Vec<u8>, items: &[V], mut put: impl FnMut(&mut Vec<u8>, &V)) {
+pub(super) fn flag(out: &mut Vec<u8>, f: bool) {
+    out.push(u8::from(f));
+}
+
+pub(super) fn list<V>(out: &mut Vec<u8>, items: &[V], mut put: impl FnMut(&mut Vec<u8>, &V)) {
     number(out, items.len() as u64);
     items.iter().for_each(|i| put(out, i));
 }
 
-fn config(out: &mut Vec<u8>, c: &Config) {
+pub(super) fn config(out: &mut Vec<u8>, c: &Config) {
     text(out, &c.to_string());
 }
 
@@ -60,7 +64,7 @@ fn result<V>(out: &mut Vec<u8>, r: &Result<V, Rejection>, put: impl FnOnce(&mut 
     }
 }
 
-fn option<V>(out: &mut Vec<u8>, o: Option<&V>, put: impl FnOnce(&mut Vec<u8>, &V)) {
+pub(super) fn option<V>(out: &mut Vec<u8>, o: Option<&V>, put: impl FnOnce(&mut Vec<u8>, &V)) {
     out.push(u8::from(o.is_some()));
     if let Some(v) = o {
         put(out, v);
@@ -157,9 +161,12 @@ impl Answer {
 }
 
 /// Bytes that are still to be read.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader(bytes)
+    }
     fn take(&mut self, n: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(n)?;
         self.0 = rest;
@@ -168,23 +175,23 @@ impl<'a> Reader<'a> {
     fn byte(&mut self) -> Option<u8> {
         Some(self.take(1)?[0])
     }
-    fn flag(&mut self) -> Option<bool> {
+    pub(super) fn flag(&mut self) -> Option<bool> {
         self.byte().filter(|b| *b < 2).map(|b| b == 1)
     }
-    fn number(&mut self) -> Option<u64> {
+    pub(super) fn number(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
     }
     fn id(&mut self) -> Option<Id> {
         Some(Id(self.number()?.try_into().ok()?))
     }
-    fn text(&mut self) -> Option<String> {
+    pub(super) fn text(&mut self) -> Option<String> {
         let n = self.number()?.try_into().ok()?;
         String::from_utf8(self.take(n)?.to_vec()).ok()
     }
-    fn config(&mut self) -> Option<Config> {
+    pub(super) fn config(&mut self) -> Option<Config> {
         self.text()?.parse().ok()
     }
-    fn list<V>(&mut self, mut item: impl FnMut(&mut Self) -> Option<V>) -> Option<Vec<V>> {
+    pub(super) fn list<V>(&mut self, mut item: impl FnMut(&mut Self) -> Option<V>) -> Option<Vec<V>> {
         let n = self.number()?;
         // No item takes less than a byte.
         if n > self.0.len() as u64 {
@@ -192,7 +199,7 @@ impl<'a> Reader<'a> {
         }
         (0..n).map(|_| item(self)).collect()
     }
-    fn option<V>(&mut self, item: impl FnOnce(&mut Self) -> Option<V>) -> Option<Option<V>> {
+    pub(super) fn option<V>(&mut self, item: impl FnOnce(&mut Self) -> Option<V>) -> Option<Option<V>> {
         if self.flag()? { item(self).map(Some) } else { Some(None) }
     }
     fn result<V>(&mut self, item: impl FnOnce(&mut Self) -> Option<V>) -> Option<Result<V, Rejection>> {
