@@ -26,6 +26,9 @@ pub enum Engine {
     Passes,
     /// Machine code by the given options.
     Compiled(String, CpuOptions),
+    /// PTX for an architecture, in its interpreter.
+    #[cfg(feature = "llvm")]
+    Ptx(String, helion_codegen::ptx::Arch),
 }
 
 impl Engine {
@@ -36,12 +39,16 @@ impl Engine {
             Engine::Loops => "loop interpreter",
             Engine::Passes => "loop interpreter after passes",
             Engine::Compiled(name, _) => name,
+            #[cfg(feature = "llvm")]
+            Engine::Ptx(name, _) => name,
         }
     }
     /// Every engine this machine can run.
     pub fn all() -> Vec<Engine> {
         let mut all = vec![Engine::Tile, Engine::Loops, Engine::Passes];
         all.extend(lowerings().into_iter().map(|(name, options)| Engine::Compiled(name, options)));
+        #[cfg(feature = "llvm")]
+        all.extend(super::ptx::engines());
         all
     }
 }
@@ -111,6 +118,11 @@ fn run_one(
         Engine::Loops => loops::interp::run(&scheduled(kernel, config, target)?, args),
         Engine::Passes => loops::interp::run(&lowered(kernel, config, target)?, args),
         Engine::Compiled(_, options) => compiled(&lowered(kernel, config, target)?, options, args),
+        #[cfg(feature = "llvm")]
+        Engine::Ptx(_, arch) => {
+            let target = helion_codegen::ptx::target(*arch);
+            super::ptx::run(&lowered(kernel, config, &target)?, *arch, args)
+        }
     }
 }
 

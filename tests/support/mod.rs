@@ -3,3 +3,5 @@
 pub mod crash;
 pub mod engines;
 pub mod guard;
+#[cfg(feature = "llvm")]
+pub mod ptx;

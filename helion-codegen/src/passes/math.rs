@@ -65,6 +65,26 @@ fn expand_nest(nest: &mut Nest, values: &mut Vec<Value>) {
     nest.body = e.out;
 }
 
+/// A function of one `f32` as basic operations.
+pub struct Expansion {
+    /// Types of the values; the first is the operand.
+    pub values: Vec<Value>,
+    /// What computes them.
+    pub body: Vec<Inst>,
+    /// The function's value.
+    pub result: Val,
+}
+
+/// The expansion of a function of `f32`, for use outside nests; `None` for what stays.
+pub fn expansion(op: UnaryOp) -> Option<Expansion> {
+    let mut values = vec![Value { dtype: DType::F32, name: None }];
+    let mut e =
+        Expand { values: &mut values, out: Vec::new(), consts: HashMap::new(), wide: HashMap::new(), at: Loc::UNKNOWN };
+    let result = e.expand(op, Val(0))?;
+    let body = e.out;
+    Some(Expansion { values, body, result })
+}
+
 /// A body under construction.
 struct Expand<'a> {
     values: &'a mut Vec<Value>,

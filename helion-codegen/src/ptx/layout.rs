@@ -170,7 +170,9 @@ mod tests {
 
     #[test]
     fn blocks_are_covered_evenly() {
-        for (extents, vector, warps) in [(vec![0, 10], 2, 2), (vec![5, 5], 3, 1), (vec![2], 2, 0), (vec![1, 1, 1], 0, 2)] {
+        for (extents, vector, warps) in
+            [(vec![0, 10], 2, 2), (vec![5, 5], 3, 1), (vec![2], 2, 0), (vec![1, 1, 1], 0, 2)]
+        {
             let order: Vec<usize> = (0..extents.len()).rev().collect();
             let layout = Layout::blocked(&extents, &order, vector, warps);
             let counts = holders(&layout, &extents);

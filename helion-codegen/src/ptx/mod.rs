@@ -13,9 +13,17 @@
 //! (0 when they do), and `programs`, the number of program instances. The grid is one-dimensional.
 
 mod arch;
+#[cfg(feature = "llvm")]
+mod desugar;
 mod kernel;
 #[cfg(feature = "llvm")]
+mod known;
+#[cfg(feature = "llvm")]
+mod layout;
+#[cfg(feature = "llvm")]
 mod llvm;
+#[cfg(feature = "llvm")]
+mod plan;
 #[cfg_attr(not(feature = "llvm"), allow(dead_code, reason = "made by the code generator"))]
 mod rule;
 
@@ -25,8 +33,9 @@ pub use rule::Values;
 
 use crate::backend::Backend;
 use helion_ir::config::{Config, ConfigSpace};
-use helion_ir::loops::{Function, SymbolId};
+use helion_ir::loops::{Function, Param, ParamKind, SymbolId};
 use helion_ir::target::Target;
+use helion_ir::tile::Layout;
 
 /// For what to compile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,8 +61,42 @@ pub struct Facts {
     /// Bit `i` is set when parameter `i` is a tensor whose address, and whose strides but the last one of a
     /// tensor with unit stride, are multiples of 16 bytes: then rows can be moved 16 bytes at a time.
     pub aligned: u64,
-    /// Whether every index into every tensor, in elements, fits in 31 bits.
+    /// Whether every offset into every tensor, in bytes, fits in 31 bits.
     pub narrow: bool,
+}
+
+impl Facts {
+    /// What holds for arguments, given as words; `fix` are the symbols whose values become constants.
+    pub fn of(params: &[Param], words: &[u64], fix: &[SymbolId]) -> Facts {
+        let mut facts = Facts { narrow: true, ..Facts::default() };
+        let mut at = 0;
+        for (k, p) in params.iter().enumerate() {
+            let ParamKind::Tensor { dtype, dims, layout, .. } = &p.kind else {
+                at += 1;
+                continue;
+            };
+            let (rank, size) = (dims.len(), dtype.size() as u64);
+            let (extents, strides) = (&words[at + 1..at + 1 + rank], &words[at + 1 + rank..at + 1 + 2 * rank]);
+            let axes = || extents.iter().zip(strides).map(|(n, s)| (*n, (*s as i64).unsigned_abs()));
+            let reach = |sum: u64, (n, s): (u64, u64)| sum.saturating_add(n.saturating_sub(1).saturating_mul(s));
+            let bytes = axes().fold(1, reach).saturating_mul(size);
+            facts.narrow &= bytes < 1 << 31;
+            // Of axes with one element strides do not matter.
+            let mut rows = axes().take(rank.saturating_sub(1)).filter(|(n, _)| *n != 1);
+            let even = |bytes: u64| bytes.is_multiple_of(16);
+            if !matches!(layout, Layout::Strided)
+                && k < 64
+                && even(words[at])
+                && rows.all(|(_, s)| even(s.wrapping_mul(size)))
+            {
+                facts.aligned |= 1 << k;
+            }
+            at += 1 + 2 * rank;
+        }
+        let symbols = |s: &SymbolId| Some((*s, *words.get(at + s.index())?));
+        facts.sizes = fix.iter().filter_map(symbols).collect();
+        facts
+    }
 }
 
 /// Why there is no kernel.
@@ -80,9 +123,22 @@ pub enum Error {
 /// # Errors
 /// See [`Error`].
 pub fn compile(f: &Function, options: &PtxOptions) -> Result<PtxKernel, Error> {
-    let _ = (f, options);
-    Err(Error::NoCodeGenerator)
+    #[cfg(feature = "llvm")]
+    {
+        let mut f = f.clone();
+        desugar::contracts(&mut f, &|_, _| false);
+        llvm::compile(&f, options, WARPS)
+    }
+    #[cfg(not(feature = "llvm"))]
+    {
+        let _ = (f, options);
+        Err(Error::NoCodeGenerator)
+    }
 }
+
+/// log2 of the warps of a block, where nothing says otherwise.
+#[cfg(feature = "llvm")]
+const WARPS: u32 = 2;
 
 /// The size symbols that should be constants: those that give the shape of values which belong in registers, such as the
 /// depth of a head in attention. A launch puts their values into [`Facts::sizes`], and code is made for each.

@@ -50,8 +50,8 @@ pub(super) enum Space {
     Global,
     /// Memory of the block.
     Shared,
-    /// Memory of the thread.
-    Local,
+    /// Tables of the module.
+    Constant,
 }
 
 impl Space {
@@ -61,7 +61,7 @@ impl Space {
             Space::Generic => 0u16,
             Space::Global => 1,
             Space::Shared => 3,
-            Space::Local => 5,
+            Space::Constant => 4,
         })
     }
 }
@@ -85,9 +85,8 @@ impl<'c> Emit<'c> {
         let params: Vec<BasicMetadataTypeEnum<'c>> = vec![context.i64_type().into(); words];
         let function = module.add_function(entry, context.void_type().fn_type(&params, false), None);
         function.set_call_conventions(PTX_KERNEL);
-        for (key, value) in [("nvvm.maxntid", threads.to_string()), ("nvvm.reqntid", threads.to_string())] {
-            function.add_attribute(AttributeLoc::Function, context.create_string_attribute(key, &value));
-        }
+        let block = context.create_string_attribute("nvvm.reqntid", &threads.to_string());
+        function.add_attribute(AttributeLoc::Function, block);
         let builder = context.create_builder();
         builder.position_at_end(context.append_basic_block(function, "entry"));
         let e = Emit { context, module, builder, function, arch };
@@ -95,7 +94,7 @@ impl<'c> Emit<'c> {
         e
     }
 
-    fn flag(&self, name: &str) -> Attribute {
+    pub(super) fn flag(&self, name: &str) -> Attribute {
         self.context.create_enum_attribute(Attribute::get_named_enum_kind_id(name), 0)
     }
 

@@ -1,3 +1,60 @@
 //! Loop IR to LLVM IR to PTX.
+//!
+//! In: a loop function and its [`Plan`]. Out: PTX. `emit` is the layer over LLVM's builder that everything is written
+//! with; the files named after instructions (`arith`, `cast`, `memory`, …) add to it what one element needs. `lower` makes
+//! the kernel: statements, then nests (`nest`, `points`, `reduce`) with their accesses (`access`) and barriers
+//! (`sync`). `module` turns the result into text.
 
+mod access;
+mod arith;
+mod atomic;
+mod cast;
 mod emit;
+mod formula;
+mod functions;
+mod lower;
+mod memory;
+mod module;
+mod nest;
+mod points;
+mod print;
+mod random;
+mod reduce;
+mod small;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod trigonometry;
+mod warp;
+
+use super::known::Known;
+use super::plan::Plan;
+use super::rule::Rule;
+use super::{Arch, Error, PtxKernel, PtxOptions};
+use helion_ir::loops::Function;
+use inkwell::context::Context;
+
+/// Compiles a loop function whose contracts are all nests or on a matrix path.
+///
+/// # Errors
+/// See [`Error`].
+pub(super) fn compile(f: &Function, options: &PtxOptions, warps: u32) -> Result<PtxKernel, Error> {
+    let known = Known::new(f, &options.facts);
+    let plan = Plan::new(f, &known, &options.facts, options.arch, warps)?;
+    let context = Context::create();
+    let entry = module::entry_name(&f.name);
+    let threads = 32 << plan.warps;
+    let module = lower::lower(&context, f, options, &known, &plan, &entry, threads)?;
+    let text = module::to_ptx(&module, options.arch)?;
+    let rule = Rule::new(f, &plan.dynamic);
+    Ok(PtxKernel {
+        name: f.name.clone(),
+        entry,
+        text,
+        arch: options.arch,
+        facts: options.facts.clone(),
+        threads,
+        shared_bytes: plan.shared,
+        rule,
+    })
+}
