@@ -18,101 +18,17 @@ os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 import cuda.tile as ct
 import triton
-import triton.language as tl
 from cuda.tile.compilation import ArrayConstraint, CallingConvention, ConstantConstraint, KernelSignature, export_kernel
 from cuda.tile.compilation import ScalarConstraint
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+import triton_kernels as kernels
+
 TARGETS = {"sm_80": 80, "sm_90a": 90}
 
 
 # --- Triton
-
-
-@triton.jit
-def matmul_pointers(a, b, c, m, n, k, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
-    """c[m, n] = a[m, k] b[k, n], row-major, sizes that are multiples of the blocks."""
-    rows = tl.program_id(1) * BM + tl.arange(0, BM)
-    columns = tl.program_id(0) * BN + tl.arange(0, BN)
-    inner = tl.arange(0, BK)
-    pa = a + rows[:, None] * k + inner[None, :]
-    pb = b + inner[:, None] * n + columns[None, :]
-    acc = tl.zeros((BM, BN), dtype=tl.float32)
-    for _ in range(0, k, BK):
-        acc = tl.dot(tl.load(pa), tl.load(pb), acc)
-        pa += BK
-        pb += BK * n
-    tl.store(c + rows[:, None] * n + columns[None, :], acc.to(tl.bfloat16))
-
-
-@triton.jit
-def matmul_descriptors(a, b, c, m, n, k, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
-    """The same through tensor descriptors."""
-    da = tl.make_tensor_descriptor(a, [m, k], [k, 1], [BM, BK])
-    db = tl.make_tensor_descriptor(b, [k, n], [n, 1], [BK, BN])
-    dc = tl.make_tensor_descriptor(c, [m, n], [n, 1], [BM, BN])
-    row = tl.program_id(1) * BM
-    column = tl.program_id(0) * BN
-    acc = tl.zeros((BM, BN), dtype=tl.float32)
-    for at in range(0, k, BK):
-        acc = tl.dot(da.load([row, at]), db.load([at, column]), acc)
-    dc.store([row, column], acc.to(tl.bfloat16))
-
-
-@triton.jit
-def attention_pointers(q, k, v, out, m, n, scale, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr):
-    """softmax(q kᵀ scale) v for [heads, m or n, D], not causal, sizes that are multiples of the blocks."""
-    head = tl.program_id(1)
-    rows = tl.program_id(0) * BM + tl.arange(0, BM)
-    depth = tl.arange(0, D)
-    keys = tl.arange(0, BN)
-    at = head * m * D + rows[:, None] * D + depth[None, :]
-    qt = tl.load(q + at)
-    pk = k + head * n * D + keys[None, :] * D + depth[:, None]
-    pv = v + head * n * D + keys[:, None] * D + depth[None, :]
-    largest = tl.full([BM], -float("inf"), dtype=tl.float32)
-    total = tl.zeros([BM], dtype=tl.float32)
-    acc = tl.zeros([BM, D], dtype=tl.float32)
-    scale *= 1.4426950408889634
-    for _ in range(0, n, BN):
-        s = tl.dot(qt, tl.load(pk))
-        new = tl.maximum(largest, tl.max(s, 1) * scale)
-        p = tl.exp2(s * scale - new[:, None])
-        fix = tl.exp2(largest - new)
-        total = total * fix + tl.sum(p, 1)
-        acc = tl.dot(p.to(tl.bfloat16), tl.load(pv), acc * fix[:, None])
-        largest = new
-        pk += BN * D
-        pv += BN * D
-    tl.store(out + at, (acc / total[:, None]).to(tl.bfloat16))
-
-
-@triton.jit
-def attention_descriptors(
-    q, k, v, out, m, n, scale, heads, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, ROLES: tl.constexpr
-):
-    """The same through tensor descriptors; `ROLES` gives loads to warps of their own."""
-    dq = tl.make_tensor_descriptor(q, [heads * m, D], [D, 1], [BM, D])
-    dk = tl.make_tensor_descriptor(k, [heads * n, D], [D, 1], [BN, D])
-    dv = tl.make_tensor_descriptor(v, [heads * n, D], [D, 1], [BN, D])
-    do = tl.make_tensor_descriptor(out, [heads * m, D], [D, 1], [BM, D])
-    head = tl.program_id(1)
-    row = head * m + tl.program_id(0) * BM
-    qt = dq.load([row, 0])
-    largest = tl.full([BM], -float("inf"), dtype=tl.float32)
-    total = tl.zeros([BM], dtype=tl.float32)
-    acc = tl.zeros([BM, D], dtype=tl.float32)
-    scale *= 1.4426950408889634
-    for at in tl.range(0, n, BN, warp_specialize=ROLES):
-        s = tl.dot(qt, dk.load([head * n + at, 0]).T)
-        new = tl.maximum(largest, tl.max(s, 1) * scale)
-        p = tl.exp2(s * scale - new[:, None])
-        fix = tl.exp2(largest - new)
-        total = total * fix + tl.sum(p, 1)
-        acc = tl.dot(p.to(tl.bfloat16), dv.load([head * n + at, 0]), acc * fix[:, None])
-        largest = new
-    do.store([row, 0], (acc / total[:, None]).to(tl.bfloat16))
 
 
 def triton_cubin(fn, types, constants, capability, warps, stages):
@@ -126,11 +42,13 @@ def triton_cubin(fn, types, constants, capability, warps, stages):
 
 
 def triton_kernels():
-    """Yields (kernel, target, compiler, setting, function that compiles)."""
+    """Yields (kernel, target, setting, arguments of `triton_cubin`)."""
     pointers = {"a": "*bf16", "b": "*bf16", "c": "*bf16"}
     sizes = {"m": "i32", "n": "i32", "k": "i32"}
     for target, capability in TARGETS.items():
-        kinds = [("pointers", matmul_pointers)] + [("descriptors", matmul_descriptors)] * (capability >= 90)
+        kinds = [("pointers", kernels.matmul_pointers)]
+        if capability >= 90:
+            kinds.append(("descriptors", kernels.matmul_descriptors))
         for (kind, fn), bk, warps, stages in itertools.product(kinds, (32, 64), (4, 8), (3, 4)):
             constants = {"BM": 128, "BN": 128, "BK": bk}
             setting = f"{kind} 128x128x{bk}, {warps} warps, {stages} stages"
@@ -140,13 +58,15 @@ def triton_kernels():
         for bn, warps, stages in itertools.product((32, 64, 128), (4, 8), (2, 3)):
             constants = {"D": d, "BM": 128, "BN": bn}
             setting = f"pointers 128x{bn}, {warps} warps, {stages} stages"
-            yield f"attention {d}", target, setting, (attention_pointers, operands, constants, capability, warps, stages)
+            arguments = (kernels.attention_pointers, operands, constants, capability, warps, stages)
+            yield f"attention {d}", target, setting, arguments
             if capability < 90:
                 continue
             for roles in (False, True):
                 setting = f"descriptors{' roles' * roles} 128x{bn}, {warps} warps, {stages} stages"
                 types = operands | {"heads": "i32"}
-                arguments = (attention_descriptors, types, constants | {"ROLES": roles}, capability, warps, stages)
+                constants = {"D": d, "BM": 128, "BN": bn, "ROLES": roles}
+                arguments = (kernels.attention_descriptors, types, constants, capability, warps, stages)
                 yield f"attention {d}", target, setting, arguments
 
 

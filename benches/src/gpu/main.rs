@@ -1,9 +1,18 @@
 //! The offline comparison of GPU code: what a round of the main loop costs in machine instructions, beside Triton and
 //! NVIDIA's tile compiler. No GPU is needed.
 //!
-//! `./scripts/bench gpu-offline` makes the peers' kernels (`benches/gpu/offline_peers.py`) and runs this with their folder.
-//! `--all` prints every setting, and not only the best of each compiler.
+//! `./scripts/bench gpu-offline` makes the peers' kernels (`benches/gpu/offline_peers.py`) and runs this with their folder
+//! and one for ours (`--ours`, which needs the feature `llvm`). `--all` prints every setting, and not only the best of each
+//! compiler.
 
+#[cfg(feature = "llvm")]
+#[path = "../../../tests/gpu/examples.rs"]
+mod examples;
+#[cfg(feature = "llvm")]
+#[path = "../../../tests/gpu/kernels.rs"]
+mod kernels;
+#[cfg(feature = "llvm")]
+mod ours;
 #[path = "../../../tests/gpu/sass.rs"]
 mod sass;
 #[path = "../../../tests/gpu/tools.rs"]
@@ -45,15 +54,21 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
+    let tools = Tools::find()?;
     let (mut all, mut folders) = (false, Vec::new());
-    for argument in std::env::args().skip(1) {
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--all" => all = true,
-            a if a.starts_with('-') => return Err(format!("`{a}` is not an option; there is `--all`")),
+            "--ours" => {
+                let folder = PathBuf::from(arguments.next().ok_or("`--ours` needs a folder to write to")?);
+                make_ours(&folder, &tools)?;
+                folders.push(folder);
+            }
+            a if a.starts_with('-') => return Err(format!("`{a}` is not an option; there are `--all` and `--ours`")),
             folder => folders.push(PathBuf::from(folder)),
         }
     }
-    let tools = Tools::find()?;
     let mut rows = Vec::new();
     for folder in &folders {
         for kernel in read(folder)? {
@@ -63,6 +78,14 @@ fn run() -> Result<(), String> {
     }
     print(rows, all, &tools.version);
     Ok(())
+}
+
+#[cfg(feature = "llvm")]
+use ours::write as make_ours;
+
+#[cfg(not(feature = "llvm"))]
+fn make_ours(_: &Path, _: &Tools) -> Result<(), String> {
+    Err("this build cannot compile for GPUs: build it with `--features llvm`".to_owned())
 }
 
 /// The kernels that a folder's `kernels.tsv` lists.

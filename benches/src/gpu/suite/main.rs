@@ -1,0 +1,157 @@
+//! What there is to see on a machine with a GPU: every example against plain Rust, and the benchmarks beside their peers, as
+//! one Markdown section on standard output. `scripts/gpu-suite` builds and runs it.
+//!
+//! Each example and each benchmark is a process of its own with a deadline, so that one that crashes, hangs or loses the
+//! device is a line of the table.
+//!
+//! Usage: `gpu-suite [--seconds N] [--python PATH] [--peers device_peers.py] [--try]`. `--try` runs all of it on the
+//! processor, with sizes that are too small to say anything: to see that the program works.
+
+#[path = "../../../../tests/gpu/examples.rs"]
+mod examples;
+
+mod bench;
+mod cases;
+mod checks;
+mod child;
+mod peer;
+
+use child::Outcome;
+use helion::prelude::*;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long all of it may take.
+    seconds: u64,
+    /// A Python that may have PyTorch.
+    python: String,
+    /// The peers' side.
+    peers: String,
+    /// On the processor, with small sizes.
+    try_out: bool,
+    /// Only this part, in this process: `example softmax` or `bench matmul`.
+    part: Option<(String, String)>,
+}
+
+fn options() -> Result<Options, String> {
+    let peers = concat!(env!("CARGO_MANIFEST_DIR"), "/gpu/device_peers.py");
+    let (python, peers) = ("python3".to_owned(), peers.to_owned());
+    let mut o = Options { seconds: 480, python, peers, try_out: false, part: None };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(a) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("`{a}` needs a value"));
+        match a.as_str() {
+            "--seconds" => o.seconds = value()?.parse().map_err(|_| "`--seconds` needs a number".to_owned())?,
+            "--python" => o.python = value()?,
+            "--peers" => o.peers = value()?,
+            "--try" => o.try_out = true,
+            "--part" => o.part = Some((value()?, value()?)),
+            _ => return Err(format!("`{a}` is not one of --seconds, --python, --peers, --try, --part")),
+        }
+    }
+    Ok(o)
+}
+
+fn main() -> ExitCode {
+    let done = options().and_then(|o| match &o.part {
+        Some((kind, name)) => part(kind, name, &o),
+        None => all(&o),
+    });
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("gpu-suite: {e}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// One part, whose rows go to standard output.
+fn part(kind: &str, name: &str, o: &Options) -> Result<bool, String> {
+    // What other runs found must not count.
+    helion::settings::set_cache("off").map_err(|e| e.to_string())?;
+    let device = if o.try_out { Device::Cpu } else { Device::cuda(0).map_err(|e| e.to_string())? };
+    match kind {
+        "example" => checks::run(name, device).map(|rows| println!("{rows}")),
+        "bench" => bench::run(name, device, o).map(|rows| print!("{rows}")),
+        _ => Err(format!("`{kind}` is neither example nor bench")),
+    }
+    .map(|()| true)
+}
+
+/// All parts; whether all examples were right.
+fn all(o: &Options) -> Result<bool, String> {
+    let end = Instant::now() + Duration::from_secs(o.seconds);
+    println!("{}", if o.try_out { "## On the processor, to try the program\n".to_owned() } else { heading()? });
+    let mut right = true;
+    println!("| example | result | seconds |\n|---|---|---:|");
+    // The benchmarks come after this and need the device for themselves.
+    let examples = child::run_all("example", checks::NAMES, 4, end - Duration::from_secs(o.seconds / 2), o);
+    for (name, outcome, took) in examples {
+        let said = match &outcome {
+            Outcome::Done(rows) => rows.trim().to_owned(),
+            Outcome::Failed(why) => format!("**wrong**: {why}"),
+            Outcome::Late => "not finished in time".to_owned(),
+        };
+        right &= matches!(outcome, Outcome::Done(_));
+        println!("| {name} | {} | {:.1} |", said.replace('|', "\\|").replace('\n', "<br>"), took.as_secs_f64());
+    }
+    println!("\n| benchmark | contestant | time | rate | of the best peer |\n|---|---|---:|---:|---:|");
+    for (name, outcome, _) in child::run_all("bench", bench::NAMES, 1, end, o) {
+        match outcome {
+            Outcome::Done(rows) => print!("{rows}"),
+            Outcome::Failed(why) => println!("| {name} | did not run | | | {} |", why.replace(['|', '\n'], " ")),
+            Outcome::Late => println!("| {name} | not finished in time | | | |"),
+        }
+    }
+    println!();
+    Ok(right)
+}
+
+/// The device and the day.
+fn heading() -> Result<String, String> {
+    let devices = helion::cuda::devices().map_err(|e| e.to_string())?;
+    let info = devices.first().ok_or("no GPU")?;
+    let days = std::time::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_secs() / 86_400);
+    let (year, month, day) = date(days as i64);
+    Ok(format!(
+        "## On a GPU\n\nMade by `scripts/gpu-suite` on {year}-{month:02}-{day:02}: {}, compute capability {}.{}, {} \
+         multiprocessors, driver for CUDA {}.{}, code for {}. Times are medians by the device's clock, all contestants \
+         in turns, caches filled with something else before each call.\n",
+        info.facts.name,
+        info.facts.capability.0,
+        info.facts.capability.1,
+        info.facts.multiprocessors,
+        info.driver / 1000,
+        info.driver % 1000 / 10,
+        info.arch.unwrap_or("nothing: it is too old"),
+    ))
+}
+
+/// The civil date so many days after 1970-01-01.
+fn date(days: i64) -> (i64, i64, i64) {
+    // Years begin in March, so that the leap day is the last one.
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn dates() {
+        assert_eq!(super::date(0), (1970, 1, 1));
+        assert_eq!(super::date(11_016), (2000, 2, 29));
+        assert_eq!(super::date(20_782), (2026, 11, 25));
+    }
+}
