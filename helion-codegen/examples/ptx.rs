@@ -24,7 +24,10 @@ fn run() -> Result<String, String> {
     let mut args = std::env::args().skip(1);
     let path = args.next().ok_or("which file?")?;
     let arch: Arch = args.next().as_deref().unwrap_or("sm_80").parse()?;
-    let config: Config = args.collect::<Vec<_>>().join(" ").parse().map_err(|e| format!("{e}"))?;
+    // Sizes that become constants: `size:d=64`.
+    let (sizes, rest): (Vec<String>, Vec<String>) = args.partition(|a| a.starts_with("size:"));
+    let mut args = rest.into_iter();
+    let config: Config = args.by_ref().collect::<Vec<_>>().join(" ").parse().map_err(|e| format!("{e}"))?;
     let text = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
     let f = if path.ends_with(".tile") {
         let kernel = tile::parse(&text).map_err(|e| e.to_string())?;
@@ -40,6 +43,11 @@ fn run() -> Result<String, String> {
     let mut options = PtxOptions::new(arch);
     options.facts.aligned = u64::MAX;
     options.facts.narrow = true;
+    for s in sizes {
+        let (name, value) = s["size:".len()..].split_once('=').ok_or("a size is written `size:d=64`")?;
+        let symbol = f.symbols.iter().position(|s| s.name == name).ok_or_else(|| format!("no size `{name}`"))?;
+        options.facts.sizes.push((loops::SymbolId(symbol as u32), value.parse().map_err(|e| format!("{s}: {e}"))?));
+    }
     let kernel = ptx::compile(&f, &options).map_err(|e| e.to_string())?;
     Ok(kernel.text().to_owned())
 }

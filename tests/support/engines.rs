@@ -48,7 +48,10 @@ impl Engine {
         let mut all = vec![Engine::Tile, Engine::Loops, Engine::Passes];
         all.extend(lowerings().into_iter().map(|(name, options)| Engine::Compiled(name, options)));
         #[cfg(feature = "llvm")]
-        all.extend(super::ptx::engines());
+        all.extend({
+            use helion_codegen::ptx::Arch;
+            [Arch::Sm80, Arch::Sm90a].map(|a| Engine::Ptx(format!("PTX for {a}"), a))
+        });
         all
     }
 }
@@ -121,7 +124,7 @@ fn run_one(
         #[cfg(feature = "llvm")]
         Engine::Ptx(_, arch) => {
             let target = helion_codegen::ptx::target(*arch);
-            super::ptx::run(&lowered(kernel, config, &target)?, *arch, args)
+            super::ptx::run(&lowered(kernel, config, &target)?, *arch, args).map(drop)
         }
     }
 }

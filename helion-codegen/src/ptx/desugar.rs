@@ -20,7 +20,7 @@ pub(super) fn contracts(f: &mut Function, keep: &dyn Fn(&Function, &Contract) ->
 fn stmts(f: &mut Function, body: &mut [Stmt], keep: &dyn Fn(&Function, &Contract) -> bool) {
     for s in body {
         match s {
-            Stmt::Contract(c) if !keep(f, c) => *s = Stmt::Nest(Write { f, at: c.at.clone() }.nest(c)),
+            Stmt::Contract(c) if !keep(f, c) => *s = Stmt::Nest(Write { f, at: c.at }.nest(c)),
             Stmt::For { body, .. } => stmts(f, body, keep),
             Stmt::While { cond, body, .. } => {
                 stmts(f, cond, keep);
@@ -48,7 +48,7 @@ impl Write<'_> {
 
     fn inst(&mut self, out: &mut Vec<Inst>, op: Op, args: &[Val], dtype: DType) -> Val {
         let result = self.value(dtype);
-        out.push(Inst { op, args: Args::from_slice(args), result: Some(result), at: self.at.clone() });
+        out.push(Inst { op, args: Args::from_slice(args), result: Some(result), at: self.at });
         result
     }
 
@@ -87,7 +87,7 @@ impl Write<'_> {
         };
         let args = std::iter::once(total).chain(index).collect();
         let store = Op::Store { mem: Mem::Buffer(c.acc), masked: false };
-        finals.push(Inst { op: store, args, result: None, at: self.at.clone() });
+        finals.push(Inst { op: store, args, result: None, at: self.at });
         let carries = vec![Carry { param, init, next, result, op: Some(ReduceOp::Sum) }];
         Nest { axes, reduce: 1, carries, body, finals }
     }

@@ -24,6 +24,8 @@ mod layout;
 mod llvm;
 #[cfg(feature = "llvm")]
 mod plan;
+#[cfg(feature = "llvm")]
+mod product;
 #[cfg_attr(not(feature = "llvm"), allow(dead_code, reason = "made by the code generator"))]
 mod rule;
 
@@ -33,9 +35,12 @@ pub use rule::Values;
 
 use crate::backend::Backend;
 use helion_ir::config::{Config, ConfigSpace};
-use helion_ir::loops::{Function, Param, ParamKind, SymbolId};
+#[cfg(feature = "llvm")]
+use helion_ir::config::{Knob, Slot};
+use helion_ir::loops::{Contract, Function, Inst, Op, Param, ParamKind, Stmt, SymbolId};
 use helion_ir::target::Target;
-use helion_ir::tile::Layout;
+use helion_ir::tile::{Dim, Layout};
+use std::collections::HashSet;
 
 /// For what to compile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -125,9 +130,14 @@ pub enum Error {
 pub fn compile(f: &Function, options: &PtxOptions) -> Result<PtxKernel, Error> {
     #[cfg(feature = "llvm")]
     {
+        let stages = f.config.get(&Slot::kernel(Knob::Stages)).unwrap_or(STAGES) as u32;
+        let known = known::Known::new(f, &options.facts);
         let mut f = f.clone();
-        desugar::contracts(&mut f, &|_, _| false);
-        llvm::compile(&f, options, WARPS)
+        let on_matrix_units = |f: &Function, c: &helion_ir::loops::Contract| {
+            product::Product::of(f, &known, options.facts.aligned, c, WARPS, stages).is_some()
+        };
+        desugar::contracts(&mut f, &on_matrix_units);
+        llvm::compile(&f, options, WARPS, stages)
     }
     #[cfg(not(feature = "llvm"))]
     {
@@ -139,12 +149,52 @@ pub fn compile(f: &Function, options: &PtxOptions) -> Result<PtxKernel, Error> {
 /// log2 of the warps of a block, where nothing says otherwise.
 #[cfg(feature = "llvm")]
 const WARPS: u32 = 2;
+/// Steps of products in shared memory at a time, where nothing says otherwise.
+#[cfg(feature = "llvm")]
+const STAGES: u64 = 4;
 
 /// The size symbols that should be constants: those that give the shape of values which belong in registers, such as the
 /// depth of a head in attention. A launch puts their values into [`Facts::sizes`], and code is made for each.
 pub fn sizes_to_fix(f: &Function) -> Vec<SymbolId> {
-    let _ = f;
-    Vec::new()
+    let mut results = HashSet::new();
+    products(&f.body, &mut |c| results.extend(f.buffers[c.acc.index()].dims.iter().copied()));
+    let mut fix: Vec<SymbolId> = f
+        .header
+        .iter()
+        .filter_map(|i| symbol(f, i).filter(|_| i.result.is_some_and(|r| results.contains(&r))))
+        .collect();
+    fix.sort_unstable();
+    fix.dedup();
+    fix
+}
+
+/// The symbol that a header instruction reads.
+fn symbol(f: &Function, inst: &Inst) -> Option<SymbolId> {
+    if let Op::Size(s) = &inst.op {
+        return Some(*s);
+    }
+    let Op::Dim(p, axis) = &inst.op else { return None };
+    let ParamKind::Tensor { dims, .. } = &f.params[p.index()].kind else { return None };
+    if let Some(Dim::Symbol(s)) = dims.get(*axis as usize) { Some(*s) } else { None }
+}
+
+/// Shows every contract.
+fn products(body: &[Stmt], show: &mut dyn FnMut(&Contract)) {
+    for s in body {
+        match s {
+            Stmt::Contract(c) => show(c),
+            Stmt::For { body, .. } => products(body, show),
+            Stmt::While { cond, body, .. } => {
+                products(cond, show);
+                products(body, show);
+            }
+            Stmt::If { then, other, .. } => {
+                products(then, show);
+                products(other, show);
+            }
+            Stmt::Inst(_) | Stmt::Nest(_) => {}
+        }
+    }
 }
 
 impl Backend for PtxOptions {

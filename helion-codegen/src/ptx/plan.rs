@@ -10,8 +10,9 @@
 
 use super::known::{Forms, Known};
 use super::layout::{Bit, LANE_BITS, Layout};
+use super::product::Product;
 use super::{Arch, Error, Facts};
-use helion_ir::loops::{BufferId, Function, Inst, Mem, Nest, Op, ParamKind, Stmt, Val};
+use helion_ir::loops::{BufferId, Contract, Function, Inst, Mem, Nest, Op, ParamKind, Stmt, Val};
 use helion_ir::tile::Layout as Strides;
 use std::collections::HashMap;
 
@@ -38,6 +39,10 @@ pub(super) struct Plan {
     pub warps: u32,
     /// The layout of each nest, by its address.
     nests: HashMap<usize, Layout>,
+    /// The products, by the address of their contract.
+    products: HashMap<usize, Product>,
+    /// Where operands of products lie in shared memory.
+    pub stage: u32,
     pub homes: Vec<Home>,
     /// Dynamic buffers in order.
     pub dynamic: Vec<BufferId>,
@@ -55,9 +60,21 @@ impl Plan {
     ///
     /// # Errors
     /// When it needs more shared memory than the architecture has.
-    pub(super) fn new(f: &Function, known: &Known, facts: &Facts, arch: Arch, warps: u32) -> Result<Plan, Error> {
-        let planner = Planner::new(f, known, facts, warps);
+    pub(super) fn new(
+        f: &Function,
+        known: &Known,
+        facts: &Facts,
+        arch: Arch,
+        warps: u32,
+        stages: u32,
+    ) -> Result<Plan, Error> {
+        let planner = Planner::new(f, known, facts, warps, stages);
         planner.run(arch)
+    }
+
+    /// The product that a contract is.
+    pub(super) fn product(&self, c: &Contract) -> Option<&Product> {
+        self.products.get(&(std::ptr::from_ref(c) as usize))
     }
 
     /// The layout of a nest.
@@ -91,7 +108,9 @@ struct Planner<'a> {
     known: &'a Known,
     facts: &'a Facts,
     warps: u32,
+    stages: u32,
     sites: Vec<Site<'a>>,
+    products: Vec<(&'a Contract, Product)>,
     /// Whether a buffer may be in registers.
     eligible: Vec<bool>,
     /// log2 of the extents of each buffer, where all are known.
@@ -121,14 +140,15 @@ pub(super) fn access(inst: &Inst) -> Option<(Mem, &[Val])> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(f: &'a Function, known: &'a Known, facts: &'a Facts, warps: u32) -> Planner<'a> {
+    fn new(f: &'a Function, known: &'a Known, facts: &'a Facts, warps: u32, stages: u32) -> Planner<'a> {
         let extents = |b: &helion_ir::loops::Buffer| {
             b.dims.iter().map(|d| known.int(*d).map(|n| log2_up(n.max(0) as u64))).collect::<Option<Vec<u32>>>()
         };
         let extents: Vec<_> = f.buffers.iter().map(extents).collect();
         let most = MOST_REGISTERS.trailing_zeros() + LANE_BITS as u32 + warps;
         let eligible = extents.iter().map(|e| e.as_ref().is_some_and(|e| e.iter().sum::<u32>() <= most)).collect();
-        let mut planner = Planner { f, known, facts, warps, sites: Vec::new(), eligible, extents };
+        let (sites, products) = (Vec::new(), Vec::new());
+        let mut planner = Planner { f, known, facts, warps, stages, sites, products, eligible, extents };
         planner.visit(&f.body);
         planner
     }
@@ -157,9 +177,38 @@ impl<'a> Planner<'a> {
                     self.visit(other);
                 }
                 Stmt::Nest(n) => self.nest(n),
-                Stmt::Contract(_) => {}
+                Stmt::Contract(c) => self.contract(c),
             }
         }
+    }
+
+    /// A product's result may be in registers, and its left operand when it is all of a buffer; other buffers that it
+    /// reads must be in memory.
+    fn contract(&mut self, c: &'a Contract) {
+        let aligned = self.facts.aligned;
+        let Some(p) = Product::of(self.f, self.known, aligned, c, self.warps, self.stages) else { return };
+        if let Mem::Buffer(b) = c.rhs.mem {
+            self.eligible[b.index()] = false;
+        }
+        if let Mem::Buffer(b) = c.lhs.mem
+            && self.left_layout(c, &p).is_none()
+        {
+            self.eligible[b.index()] = false;
+        }
+        self.products.push((c, p));
+    }
+
+    /// The layout that the left operand of a product has in registers, when it is all of a buffer.
+    fn left_layout(&self, c: &Contract, p: &Product) -> Option<Layout> {
+        let Mem::Buffer(b) = c.lhs.mem else { return None };
+        let dims = &self.f.buffers[b.index()].dims;
+        let rank = dims.len() as u32;
+        let whole = c.lhs.origin.iter().all(|v| self.known.int(*v) == Some(0));
+        let plain = rank as usize == p.batch + 2 && c.lhs.row == Some(rank - 2) && c.lhs.col == Some(rank - 1);
+        let extent = |d: Val| self.known.int(d).and_then(|n| u32::try_from(n).ok());
+        let (m, k) = (extent(*dims.get(dims.len().checked_sub(2)?)?)?, extent(*dims.last()?)?);
+        let fits = whole && plain && m.next_power_of_two() == p.m && k >= 16;
+        p.left_registers(k).filter(|l| fits && l.registers() <= MOST_REGISTERS)
     }
 
     fn nest(&mut self, nest: &'a Nest) {
@@ -232,6 +281,14 @@ impl<'a> Planner<'a> {
     fn layouts(&self) -> (HashMap<usize, Layout>, HashMap<BufferId, Layout>) {
         let mut nests: HashMap<usize, Layout> = HashMap::new();
         let mut buffers: HashMap<BufferId, Layout> = HashMap::new();
+        // Matrix instructions leave no choice.
+        for (c, p) in &self.products {
+            buffers.entry(c.acc).or_insert_with(|| p.result());
+            if let (Mem::Buffer(b), Some(layout)) = (c.lhs.mem, self.left_layout(c, p)) {
+                buffers.entry(b).or_insert(layout);
+            }
+        }
+        buffers.retain(|b, _| self.eligible[b.index()]);
         while nests.len() < self.sites.len() {
             // The nest that is told the most by buffers with a layout; else the first without a layout.
             let open = self.sites.iter().filter(|s| !nests.contains_key(&address(s.nest)));
@@ -327,6 +384,21 @@ impl<'a> Planner<'a> {
                 }
             }
         }
+        for (c, p) in &self.products {
+            let wrong = |b: BufferId, layout: &Layout| {
+                self.eligible[b.index()]
+                    && !self.is_scalar(b)
+                    && !buffers.get(&b).is_some_and(|l| l.same_threads(layout))
+            };
+            if wrong(c.acc, &p.result()) {
+                return Some(c.acc);
+            }
+            if let (Mem::Buffer(b), Some(layout)) = (c.lhs.mem, self.left_layout(c, p))
+                && wrong(b, &layout)
+            {
+                return Some(b);
+            }
+        }
         None
     }
 
@@ -338,7 +410,12 @@ impl<'a> Planner<'a> {
     ) -> Result<Plan, Error> {
         let exchange = self.exchange(&nests);
         // Exchanges between warps have the first bytes.
-        let mut plan = Plan { warps: self.warps, nests, homes: Vec::new(), dynamic: Vec::new(), shared: exchange };
+        let stage = exchange.next_multiple_of(128);
+        let bytes = self.products.iter().map(|(_, p)| p.bytes()).max();
+        let shared = bytes.map_or(exchange, |b| stage + b);
+        let products = self.products.iter().map(|(c, p)| (std::ptr::from_ref(*c) as usize, p.clone())).collect();
+        let (warps, homes, dynamic) = (self.warps, Vec::new(), Vec::new());
+        let mut plan = Plan { warps, nests, products, stage, homes, dynamic, shared };
         for (k, buffer) in self.f.buffers.iter().enumerate() {
             let b = BufferId(k as u32);
             let size = |dims: &[Val]| {

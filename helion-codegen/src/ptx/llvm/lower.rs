@@ -383,7 +383,7 @@ impl<'c, 'a> Lower<'c, 'a> {
             Stmt::While { cond, test, body } => self.repeat(cond, *test, body),
             Stmt::If { cond, then, other } => self.choose(*cond, then, other),
             Stmt::Nest(n) => self.nest(n),
-            Stmt::Contract(_) => mistake("a contract without a path"),
+            Stmt::Contract(c) => self.contract(c),
         }
     }
 

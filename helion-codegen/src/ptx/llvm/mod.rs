@@ -9,10 +9,12 @@ mod access;
 mod arith;
 mod atomic;
 mod cast;
+mod contract;
 mod emit;
 mod formula;
 mod functions;
 mod lower;
+mod matrix;
 mod memory;
 mod module;
 mod nest;
@@ -21,6 +23,7 @@ mod print;
 mod random;
 mod reduce;
 mod small;
+mod stage;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -38,9 +41,9 @@ use inkwell::context::Context;
 ///
 /// # Errors
 /// See [`Error`].
-pub(super) fn compile(f: &Function, options: &PtxOptions, warps: u32) -> Result<PtxKernel, Error> {
+pub(super) fn compile(f: &Function, options: &PtxOptions, warps: u32, stages: u32) -> Result<PtxKernel, Error> {
     let known = Known::new(f, &options.facts);
-    let plan = Plan::new(f, &known, &options.facts, options.arch, warps)?;
+    let plan = Plan::new(f, &known, &options.facts, options.arch, warps, stages)?;
     let context = Context::create();
     let entry = module::entry_name(&f.name);
     let threads = 32 << plan.warps;

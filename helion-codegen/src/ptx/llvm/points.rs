@@ -254,7 +254,7 @@ impl<'c, 'a> Lower<'c, 'a> {
         let array = self.array_of(mem)?.clone();
         let factors: Option<Vec<_>> = index.iter().map(|i| frame.forms.of(*i).factors).collect();
         let Some(factors) = factors else {
-            return Ok(self.first_address(frame, &array, index, register)?);
+            return self.first_address(frame, &array, index, register);
         };
         let key = std::ptr::from_ref(inst) as usize;
         let base = match frame.bases.get(&key) {

@@ -16,6 +16,8 @@ pub(super) enum Shared {
     Mem(Mem),
     /// The exchange area.
     Exchange,
+    /// The operands of products.
+    Stage,
 }
 
 /// What a statement does to shared memory.

@@ -1,0 +1,206 @@
+//! Matrix products on matrix instructions: which ones, and how they are divided.
+//!
+//! In: a contract of a loop function. Out: a [`Product`]: how warps share the result, the layout of its fragments, and how
+//! operands lie in shared memory while they are multiplied. A contract that has none becomes a nest.
+//!
+//! # How a product runs
+//! The result is in registers, in the fragments of `m16n8k16` instructions. The summed axis is cut in *steps*; a step's
+//! parts of both operands are copied to shared memory, several steps ahead of the one that is multiplied. In shared
+//! memory an operand is rows of 16-byte chunks, the chunks of a row swapped by the row's number ([`Tile::chunk`]), so
+//! that eight rows of a fragment lie in different banks.
+
+use super::known::Known;
+use super::layout::{Bit, LANE_BITS, Layout};
+use helion_ir::dtype::DType;
+use helion_ir::loops::{Contract, Function, Mem, Operand, ParamKind};
+use helion_ir::tile::Layout as Strides;
+use smallvec::SmallVec;
+
+/// Elements of the summed axis that one instruction takes.
+pub(super) const K: u32 = 16;
+
+/// A product on matrix instructions.
+#[derive(Clone, Debug)]
+pub(super) struct Product {
+    /// Element type of the operands.
+    pub dtype: DType,
+    /// Rows and columns of the result, powers of two.
+    pub m: u32,
+    pub n: u32,
+    /// log2 of the warps along rows and columns.
+    pub warps: [u32; 2],
+    /// Elements of the summed axis in a step.
+    pub step: u32,
+    /// Steps in shared memory at a time.
+    pub stages: u32,
+    /// Axes of the result before its rows, all of extent 1.
+    pub batch: usize,
+    /// The operands in shared memory; the left one is `m × k`, the right one `k × n`.
+    pub lhs: Tile,
+    pub rhs: Tile,
+}
+
+/// An operand in shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tile {
+    /// Whether rows run along the summed axis (a row is one `m` or `n`), else across it (a row is one `k`).
+    pub along: bool,
+    /// Rows, and elements in a row.
+    pub rows: u32,
+    pub cols: u32,
+    /// Whether the tensor allows chunks of 16 bytes to be copied.
+    pub chunks: bool,
+}
+
+impl Tile {
+    /// Elements of a row that lie together; rows of more are cut in columns of so many.
+    pub(super) fn width(self) -> u32 {
+        self.cols.min(64)
+    }
+    /// Bytes of one step.
+    pub(super) fn bytes(self) -> u32 {
+        self.rows * self.cols * 2
+    }
+    /// By how much the row's number is shifted before it swaps chunks, and the mask of what is swapped.
+    pub(super) fn swizzle(self) -> (u32, u32) {
+        match self.width() {
+            64 => (0, 7),
+            32 => (1, 3),
+            _ => (2, 1),
+        }
+    }
+}
+
+impl Product {
+    /// The product that a contract is, on `1 << warps` warps, when there is one.
+    pub(super) fn of(
+        f: &Function,
+        known: &Known,
+        aligned: u64,
+        c: &Contract,
+        warps: u32,
+        stages: u32,
+    ) -> Option<Product> {
+        let dtype = element(f, &c.lhs)?;
+        let halves = matches!(dtype, DType::F16 | DType::BF16) && element(f, &c.rhs) == Some(dtype);
+        let one = |e: &helion_ir::loops::Extent| known.bound(e.extent, e.bound) == Some(1);
+        if !halves || f.buffers[c.acc.index()].dtype != DType::F32 || !c.batch.iter().all(one) {
+            return None;
+        }
+        let dims = &f.buffers[c.acc.index()].dims;
+        let extent = |back: usize| known.int(dims[dims.len() - back]).and_then(|n| u32::try_from(n).ok());
+        let (m, n) = (extent(2)?.next_power_of_two(), extent(1)?.next_power_of_two());
+        if m < 16 || n < 16 || m > 256 || n > 256 {
+            return None;
+        }
+        let k = known.bound(c.k.extent, c.k.bound).unwrap_or(u64::MAX);
+        // Long sums take long steps: fewer barriers.
+        let step = match k {
+            0..=16 => 16,
+            17..=128 => 32,
+            _ => 64,
+        };
+        let [rows, cols] = divide(m, n, warps)?;
+        let fragments = (m * n) >> (5 + rows + cols);
+        if fragments > 128 {
+            return None;
+        }
+        let lhs = tile(f, known, aligned, &c.lhs, c.lhs.col, c.lhs.row, m, step);
+        let rhs = tile(f, known, aligned, &c.rhs, c.rhs.row, c.rhs.col, n, step);
+        let stages = stages.clamp(2, 8);
+        Some(Product { dtype, m, n, warps: [rows, cols], step, stages, batch: c.batch.len(), lhs, rhs })
+    }
+
+    /// The layout of the result.
+    pub(super) fn result(&self) -> Layout {
+        fragments(self.batch, self.m, self.n, self.warps)
+    }
+
+    /// The layout that the left operand has when it is fed from registers: the result of another product, its columns
+    /// being the summed axis of this one.
+    pub(super) fn left_registers(&self, k: u32) -> Option<Layout> {
+        // A warp that has some columns only would need the other warps' registers.
+        (self.warps[1] == 0).then(|| fragments(self.batch, self.m, k.next_power_of_two(), [self.warps[0], 0]))
+    }
+
+    /// Bytes of shared memory.
+    pub(super) fn bytes(&self) -> u32 {
+        self.stages * (self.lhs.bytes() + self.rhs.bytes())
+    }
+}
+
+/// The element type of an operand.
+fn element(f: &Function, o: &Operand) -> Option<DType> {
+    match o.mem {
+        Mem::Tensor(p) => match &f.params[p.index()].kind {
+            ParamKind::Tensor { dtype, .. } => Some(*dtype),
+            ParamKind::Scalar { .. } => None,
+        },
+        Mem::Buffer(b) => Some(f.buffers[b.index()].dtype),
+    }
+}
+
+/// log2 of the warps along rows and columns: rows first while a warp has more than 32 of them, then the longer side;
+/// with 16 rows or columns a warp has the least it can.
+fn divide(m: u32, n: u32, warps: u32) -> Option<[u32; 2]> {
+    let (mut rows, mut cols) = (0, 0);
+    for _ in 0..warps {
+        let (left_m, left_n) = (m >> rows, n >> cols);
+        if left_m > 16 && (left_m >= left_n || left_n <= 16 || m <= 64) {
+            rows += 1;
+        } else if left_n > 16 {
+            cols += 1;
+        } else {
+            return None;
+        }
+    }
+    Some([rows, cols])
+}
+
+/// The layout of fragments of the result of `m16n8`.
+fn fragments(batch: usize, m: u32, n: u32, warps: [u32; 2]) -> Layout {
+    let (row, col) = (batch, batch + 1);
+    let (m, n) = (m.trailing_zeros(), n.trailing_zeros());
+    let (own_m, own_n) = (m - warps[0], n - warps[1]);
+    let bits = |axis: usize, range: std::ops::Range<u32>| range.map(move |b| Bit::new(axis, b));
+    let mut reg: SmallVec<[Bit; 8]> = SmallVec::new();
+    reg.extend([Bit::new(col, 0), Bit::new(row, 3)]);
+    reg.extend(bits(col, 3..own_n));
+    reg.extend(bits(row, 4..own_m));
+    let lane: [Option<Bit>; LANE_BITS] =
+        [(col, 1), (col, 2), (row, 0), (row, 1), (row, 2)].map(|(axis, bit)| Some(Bit::new(axis, bit)));
+    let warp = bits(row, own_m..m).chain(bits(col, own_n..n)).map(Some).collect();
+    Layout { reg, lane, warp }
+}
+
+/// How an operand lies in shared memory: along the axis in which its memory runs. `summed` and `other` are the axes of
+/// the memory that the summed axis and the other one walk.
+#[allow(clippy::too_many_arguments, reason = "one operand, taken apart once")]
+fn tile(
+    f: &Function,
+    known: &Known,
+    aligned: u64,
+    o: &Operand,
+    summed: Option<u32>,
+    other: Option<u32>,
+    extent: u32,
+    step: u32,
+) -> Tile {
+    let last = o.origin.len() as u32 - 1;
+    let across = other == Some(last) && summed != Some(last);
+    let runs = if across { other } else { summed } == Some(last);
+    let even = o.origin.last().is_some_and(|v| known.divisor(*v) >= 3 || known.int(*v) == Some(0));
+    let chunks = runs
+        && even
+        && match o.mem {
+            Mem::Tensor(p) => match &f.params[p.index()].kind {
+                ParamKind::Tensor { layout, .. } => {
+                    !matches!(layout, Strides::Strided) && aligned >> p.index() & 1 != 0
+                }
+                ParamKind::Scalar { .. } => false,
+            },
+            Mem::Buffer(_) => false,
+        };
+    let (rows, cols) = if across { (step, extent) } else { (extent, step) };
+    Tile { along: !across, rows, cols, chunks }
+}
