@@ -52,6 +52,8 @@ macro_rules! settings {
 settings! {
     threads set_threads "HELION_THREADS": usize = default_threads(), parse_threads, "all cores",
         "How many threads share a launch, the calling one included. 1 never uses another thread.";
+    pin set_pin "HELION_PIN": bool = false, parse_switch, "off",
+        "Whether the threads that help with launches stay on cores of their own (on Linux), and look for work there for a millisecond after each, `on` or `off`. Read when a thread starts. Worth it where other programs compete for the cores. The tuner always measures so.";
     isa set_isa "HELION_ISA": Isa = Isa::Best, parse_isa, "the best this machine has",
         "Which vector instructions compiled kernels use: `avx512`, `avx2`, `portable` or `best`. One that this machine lacks counts as the next lower one. Kernels compiled before a change stay as they are.";
     dump set_dump "HELION_DUMP": Dump = Dump::default(), parse_dump, "nothing",

@@ -2,6 +2,7 @@
 
 use helion::Tuned;
 use helion::prelude::*;
+use helion::tuning::Rejection;
 use std::path::PathBuf;
 
 #[kernel]
@@ -89,6 +90,25 @@ fn what_is_updated_in_place_is_updated_once() {
         println!("{tuned}");
         assert!(x.allclose(&expected, 1e-6, 1e-6));
         assert_eq!(tuned.tunings[0].unverified, None);
+    }
+}
+
+#[test]
+fn configs_that_do_the_same_are_measured_once() {
+    quiet();
+    let (x, y) = (vector(2000), vector(2000));
+    // One thread divides nothing, whatever it is told about dividing; and 2,000 numbers deserve one.
+    let tuner = || Tuner::quick().strategy("exhaustive").seconds(30.0).pin("unroll", 2).pin("block.t", 512);
+    let tuner = || tuner().pin("grid", "flat").pin("stream", "never").configs(1000).progress(false);
+    for isolate in [true, false] {
+        let all = tuner().restrict("threads", [0, 1]).isolate(isolate);
+        let tuned = add::tune(&x, &y, all).unwrap();
+        let o = tuned.tunings[0].outcome.as_ref().unwrap();
+        let same = o.trials.iter().filter(|t| matches!(&t.result, Err(Rejection::Same(of)) if *of == o.default));
+        assert_eq!((o.space, o.measured(), same.count()), (8, 1, 7), "{tuned}");
+        // Two threads divide four program instances in several ways.
+        let two = add::tune(&x, &y, tuner().pin("threads", 2).isolate(isolate)).unwrap();
+        assert_eq!(two.tunings[0].outcome.as_ref().unwrap().measured(), 4, "{two}");
     }
 }
 

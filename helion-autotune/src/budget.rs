@@ -37,7 +37,7 @@ impl Budget {
         let (configs, seconds) = match effort {
             Effort::None => (0, 0.0),
             Effort::Quick => (48, 3.5),
-            Effort::Full => (400, 25.0),
+            Effort::Full => (400, 22.5),
         };
         Budget { effort, configs, time: Duration::from_secs_f64(seconds), goal: None, seed }
     }

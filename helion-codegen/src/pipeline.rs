@@ -126,7 +126,7 @@ pub enum Failure {
     Internal(String),
 }
 
-/// Compiles a kernel.
+/// Compiles a kernel: [`lower`], then [`Lowered::generate`].
 ///
 /// # Errors
 /// See [`Failure`].
@@ -137,25 +137,74 @@ pub fn compile<B: Backend>(
     backend: &B,
     made: &mut dyn FnMut(Made<'_, B::Kernel>),
 ) -> Result<Compiled<B::Kernel>, Failure> {
+    lower(kernel, config, target, backend, made)?.generate(backend, made)
+}
+
+/// A kernel as far as it is the same for equal code: loop IR of each of its stages, after all passes.
+#[derive(Debug)]
+pub struct Lowered {
+    stages: Vec<loops::Function>,
+    workspaces: Vec<Workspace>,
+    symbols: usize,
+    clock: Clock,
+}
+
+/// Schedules a kernel and runs all passes. Functions that print alike have the same code.
+///
+/// # Errors
+/// See [`Failure`].
+pub fn lower<B: Backend>(
+    kernel: &Verified,
+    config: &Config,
+    target: &Target,
+    backend: &B,
+    made: &mut dyn FnMut(Made<'_, B::Kernel>),
+) -> Result<Lowered, Failure> {
     let mut clock = Clock::default();
     // What the user asked for must be possible before anything is planned.
     schedule::check_config(kernel, config).map_err(Failure::Config)?;
     backend.legal(config, target).map_err(Failure::Config)?;
     let symbols = kernel.function().symbols.len();
     let Some((split, config)) = stages(kernel, config, target)? else {
-        let last = compile_stage(kernel, config, target, backend, made, &mut clock)?;
-        let kernels = Sequence { before: Vec::new(), last, workspaces: Vec::new(), symbols };
-        return Ok(Compiled { kernels, phases: clock.phases });
+        let one = lower_stage(kernel, config, target, backend, made, &mut clock)?;
+        return Ok(Lowered { stages: vec![one], workspaces: Vec::new(), symbols, clock });
     };
     clock.step("split");
-    let mut all = Vec::new();
+    let mut stages = Vec::new();
     for (n, stage) in split.stages.iter().enumerate() {
         made(Made::Stage(stage));
-        all.push(compile_stage(stage, &split.config(n, &config), target, backend, made, &mut clock)?);
+        stages.push(lower_stage(stage, &split.config(n, &config), target, backend, made, &mut clock)?);
     }
-    let last = all.pop().ok_or_else(|| Failure::Internal("a split kernel has no stages".to_owned()))?;
-    let kernels = Sequence { before: all, last, workspaces: split.workspaces, symbols };
-    Ok(Compiled { kernels, phases: clock.phases })
+    Ok(Lowered { stages, workspaces: split.workspaces, symbols, clock })
+}
+
+impl Lowered {
+    /// The loop IR of each stage, in the order they run.
+    pub fn stages(&self) -> &[loops::Function] {
+        &self.stages
+    }
+
+    /// Makes machine code.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn generate<B: Backend>(
+        mut self,
+        backend: &B,
+        made: &mut dyn FnMut(Made<'_, B::Kernel>),
+    ) -> Result<Compiled<B::Kernel>, Failure> {
+        self.clock.last = Instant::now();
+        let mut all = Vec::new();
+        for func in &self.stages {
+            let kernel = backend.compile(func).map_err(|e| Failure::Internal(format!("code generation: {e}")))?;
+            self.clock.step("code");
+            made(Made::Code(&kernel));
+            all.push(kernel);
+        }
+        let last = all.pop().ok_or_else(|| Failure::Internal("a split kernel has no stages".to_owned()))?;
+        let kernels = Sequence { before: all, last, workspaces: self.workspaces, symbols: self.symbols };
+        Ok(Compiled { kernels, phases: self.clock.phases })
+    }
 }
 
 /// The stages of a kernel under a config that splits its reductions, and the config with every block size pinned, of
@@ -185,15 +234,15 @@ pub fn add_knobs(kernel: &Verified, space: &mut ConfigSpace) {
     }
 }
 
-/// Compiles one kernel of a sequence.
-fn compile_stage<B: Backend>(
+/// Lowers one kernel of a sequence.
+fn lower_stage<B: Backend>(
     kernel: &Verified,
     config: &Config,
     target: &Target,
     backend: &B,
     made: &mut dyn FnMut(Made<'_, B::Kernel>),
     clock: &mut Clock,
-) -> Result<B::Kernel, Failure> {
+) -> Result<loops::Function, Failure> {
     let mut func = schedule::schedule(kernel, config, target).map_err(Failure::Kernel)?;
     clock.step("schedule");
     made(Made::Scheduled(&func));
@@ -206,10 +255,7 @@ fn compile_stage<B: Backend>(
     made(Made::Loops(&func));
     check(&func, "the passes")?;
     clock.step("verify again");
-    let kernel = backend.compile(&func).map_err(|e| Failure::Internal(format!("code generation: {e}")))?;
-    clock.step("code");
-    made(Made::Code(&kernel));
-    Ok(kernel)
+    Ok(func)
 }
 
 /// Loop IR that breaks a rule is our mistake, named after who made it.
@@ -218,6 +264,7 @@ fn check(func: &loops::Function, who: &str) -> Result<(), Failure> {
 }
 
 /// Times steps.
+#[derive(Debug)]
 struct Clock {
     last: Instant,
     phases: Vec<Phase>,

@@ -87,6 +87,9 @@ macro_rules! knobs {
         impl Knob {
             /// Every knob.
             pub const ALL: &'static [Knob] = &[$(Knob::$variant),*];
+            /// The table without its meanings, as one text: equal where knobs are declared alike.
+            pub const DECLARED: &'static str =
+                concat!($($key, " ", stringify!($scope), " ", stringify!($domain), "\n"),*);
             /// The key in printed configs.
             pub const fn key(self) -> &'static str { match self { $(Knob::$variant => $key,)* } }
             /// What its slots belong to.

@@ -13,9 +13,9 @@ use crate::settings::{self, Dump, Isa, Stage};
 use helion_codegen::backend::Backend;
 use helion_codegen::cost;
 use helion_codegen::cpu::{self, CompiledKernel, CpuOptions, vector};
-use helion_codegen::pipeline::{self, Failure, Made, Phase, Sequence};
+use helion_codegen::pipeline::{self, Failure, Lowered, Made, Phase, Sequence};
 use helion_codegen::ptx::{self, Facts, PtxKernel, PtxOptions};
-use helion_codegen::{passes, schedule};
+use helion_codegen::schedule;
 use helion_ir::config::{Config, ConfigSpace};
 use helion_ir::loops;
 use helion_ir::target::Target;
@@ -87,10 +87,18 @@ pub(super) fn trace(state: &State, machine: Machine, body: impl FnOnce(&mut Buil
     let checked = start.elapsed();
     dump(state.kernel, Stage::Tile, || text.clone());
     let start = Instant::now();
-    let space = schedule::config_space(&verified, machine.target());
-    let id = records::Id::new(state.kernel, &text, &space, machine.device(), machine.target());
+    // The first kernel of a process asks the machine.
+    let target = machine.target();
+    let asked = start.elapsed();
+    let id = records::Id::new(state.kernel, &text, machine.device(), target);
+    let identified = start.elapsed() - asked;
     let phase = |name, time| Phase { name, time };
-    let phases = vec![phase("trace", traced), phase("verify", checked - traced), phase("identify", start.elapsed())];
+    let phases = vec![
+        phase("trace", traced),
+        phase("verify", checked - traced),
+        phase("target", asked),
+        phase("identify", identified),
+    ];
     Ok(Traced { verified, text, machine, id, phases })
 }
 
@@ -182,10 +190,8 @@ pub(super) fn model(traced: &Traced, space: &ConfigSpace, place: &[u64]) -> Conf
 
 /// The cost model's seconds of a launch with this config.
 pub(super) fn predict(traced: &Traced, config: &Config, place: &[u64]) -> Option<f64> {
-    let ((threads, sizes), target) = (place.split_last()?, traced.machine.target());
-    let mut f = schedule::schedule(&traced.verified, config, target).ok()?;
-    passes::shape_loops(&mut f, target);
-    cost::predict(&f, sizes, target, *threads as u32)
+    let (threads, sizes) = place.split_last()?;
+    cost::predict_config(&traced.verified, config, sizes, traced.machine.target(), *threads as u32)
 }
 
 /// The least seconds a launch could take.
@@ -222,15 +228,45 @@ pub(super) fn compile_config(
     config: &Config,
     made: &mut dyn FnMut(Made<'_, CompiledKernel>),
 ) -> Result<Compiled> {
+    let lowered = lower(traced, config, made)?;
+    generate(traced, config, lowered, made)
+}
+
+/// The first half of compiling, after which it is known whether the code would be that of another config.
+///
+/// # Errors
+/// As [`compile_config`].
+pub(super) fn lower(
+    traced: &Traced,
+    config: &Config,
+    made: &mut dyn FnMut(Made<'_, CompiledKernel>),
+) -> Result<Lowered> {
     let name = &traced.verified.function().name;
     let mut observe = |m: Made<'_, CompiledKernel>| {
         dump_made(name, m);
         made(m);
     };
-    let done = pipeline::compile(&traced.verified, config, target(), &options(), &mut observe);
-    let done = done.map_err(|f| failure(name, config, f))?;
-    let (kernels, phases) = (done.kernels, done.phases);
-    Ok(Compiled { kernels, phases, launch: cpu::Launch::of(config) })
+    let lowered = pipeline::lower(&traced.verified, config, target(), &options(), &mut observe);
+    lowered.map_err(|f| failure(name, config, f))
+}
+
+/// The second half of compiling.
+///
+/// # Errors
+/// When a step broke a rule of ours.
+pub(super) fn generate(
+    traced: &Traced,
+    config: &Config,
+    lowered: Lowered,
+    made: &mut dyn FnMut(Made<'_, CompiledKernel>),
+) -> Result<Compiled> {
+    let name = &traced.verified.function().name;
+    let mut observe = |m: Made<'_, CompiledKernel>| {
+        dump_made(name, m);
+        made(m);
+    };
+    let done = lowered.generate(&options(), &mut observe).map_err(|f| failure(name, config, f))?;
+    Ok(Compiled { kernels: done.kernels, phases: done.phases, launch: cpu::Launch::of(config) })
 }
 
 fn failure(name: &str, config: &Config, failure: Failure) -> Error {

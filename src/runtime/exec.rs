@@ -114,6 +114,28 @@ fn workers(plan: &Plan, limit: usize, launch: Launch) -> usize {
     most.min(work / SHARE) as usize
 }
 
+/// What becomes of a launch's wishes: how many threads share a kernel's grid, and how, if that makes a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Division {
+    workers: usize,
+    share: Option<Share>,
+}
+
+/// How the grid of a kernel with this plan is divided among at most `limit` threads.
+pub(super) fn division(plan: &Plan, limit: usize, launch: Launch) -> Division {
+    let workers = workers(plan, limit, launch);
+    // With an instance for each there is nothing to divide.
+    let share = (workers > 1 && (workers as u64) < plan.programs).then_some(launch.share);
+    Division { workers, share }
+}
+
+/// The plans of a launch's kernels. Of its words only sizes and numbers are read.
+pub(super) fn plans(kernels: &Sequence<CompiledKernel>, words: &[u64]) -> Vec<Plan> {
+    let mut all = Vec::new();
+    kernels.words(words, 0, &mut all);
+    kernels.kernels().map(|kernel| kernel.plan(&all)).collect()
+}
+
 /// A worker's part of the grid: a range of its own, then what is left of the grid, in turns or in pieces for
 /// whoever comes first.
 struct Part {
@@ -245,6 +267,12 @@ mod tests {
         assert_eq!(workers(&plan(1 << 20, 1024), 8, free), 8);
         assert_eq!(workers(&plan(2, u64::MAX), 8, free), 2);
         assert_eq!(workers(&plan(8, 5_000), 8, free), 4);
+        let divided = |plan, launch| division(&plan, 8, launch);
+        let two = Launch { threads: 2, ..free };
+        let other = Launch { share: Share::Dynamic, ..free };
+        assert_eq!(divided(plan(16, 1), free), divided(plan(16, 1), other), "one thread divides nothing");
+        assert_ne!(divided(plan(1 << 20, 1024), free), divided(plan(1 << 20, 1024), other));
+        assert_eq!(divided(plan(2, u64::MAX), free), divided(plan(2, u64::MAX), two));
         let pinned = Launch { threads: 4, ..free };
         assert_eq!(workers(&plan(16, 1), 8, pinned), 4);
         assert_eq!(workers(&plan(16, 1), 2, pinned), 2);

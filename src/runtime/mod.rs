@@ -20,6 +20,7 @@ mod auto;
 mod cache;
 mod choose;
 mod compile;
+mod cores;
 pub mod cuda;
 mod device;
 mod entry;

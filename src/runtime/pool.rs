@@ -12,6 +12,8 @@
 //! the calling thread alone, so calls nested in any way cannot wait for each other. A panic in a worker is
 //! carried to the caller after all workers are done.
 
+use super::cores;
+use crate::settings;
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -24,6 +26,10 @@ use std::time::{Duration, Instant};
 pub const MAX_WORKERS: usize = 1024;
 /// How long an idle worker looks for work before it parks.
 const SPIN: Duration = Duration::from_micros(50);
+/// The same for workers that stay on cores of their own: there they keep other programs away between launches.
+const SPIN_APART: Duration = Duration::from_millis(1);
+/// How long waking a parked worker may take.
+const WAKING: Duration = Duration::from_micros(500);
 /// Bits of the epoch word that hold the number of workers.
 const COUNT_BITS: u32 = 16;
 
@@ -46,6 +52,22 @@ pub(super) fn after_fork() {
     // Whatever job another thread was at is that process's.
     pool.panicked.store(false, Ordering::Relaxed);
     pool.taken.store(false, Ordering::Release);
+}
+
+/// Makes sure that the threads of a launch are up and looking for work, or waits as long as waking one may take. What
+/// is measured next is then a launch in a row of them, not the first one after a pause.
+pub(super) fn rouse(workers: usize) {
+    let (here, start) = (AtomicUsize::new(0), Instant::now());
+    run(workers, |_, workers| {
+        here.fetch_add(1, Ordering::Relaxed);
+        wait(|| here.load(Ordering::Relaxed) == workers || start.elapsed() > WAKING, None);
+    });
+}
+
+/// Keeps the calling thread, and workers that start from now on, on a core of their own each.
+pub(super) fn keep_apart() {
+    pool().apart.store(true, Ordering::Relaxed);
+    cores::stay(0);
 }
 
 /// A function of a worker's number, as two words.
@@ -71,6 +93,8 @@ struct Pool {
     /// Started workers by number, from 1 on; never removed. Added to by the thread that holds `taken`.
     workers: [AtomicPtr<Worker>; MAX_WORKERS],
     started: AtomicUsize,
+    /// Whether workers stay on cores of their own, whatever the settings say.
+    apart: AtomicBool,
 }
 
 /// One worker thread.
@@ -92,6 +116,7 @@ fn pool() -> &'static Pool {
         panic: Mutex::new(None),
         workers: [const { AtomicPtr::new(std::ptr::null_mut()) }; MAX_WORKERS],
         started: AtomicUsize::new(0),
+        apart: AtomicBool::new(false),
     };
     &POOL
 }
@@ -202,10 +227,15 @@ impl Pool {
     /// The life of worker `number`, which has seen every epoch up to `seen`.
     fn work(&self, worker: &Worker, number: usize, mut seen: u64) {
         BUSY.set(true);
+        let apart = self.apart.load(Ordering::Relaxed) || settings::pin();
+        if apart {
+            cores::stay(number);
+        }
+        let patience = if apart { SPIN_APART } else { SPIN };
         let mut spin = true;
         loop {
             let fresh = || self.epoch.0.load(Ordering::SeqCst) != seen;
-            if !(spin && wait(fresh, Some(SPIN))) {
+            if !(spin && wait(fresh, Some(patience))) {
                 // A late wake-up for an earlier job may have cleared the flag: set it again each time.
                 while !fresh() {
                     worker.parked.0.store(true, Ordering::SeqCst);

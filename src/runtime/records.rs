@@ -8,10 +8,9 @@ use super::device::Device;
 use crate::error::{Error, Result};
 use crate::settings::{self, Cache};
 use helion_autotune::store::{self, Key, Point, Record, Store};
-use helion_ir::config::ConfigSpace;
+use helion_ir::config::{ConfigSpace, Knob};
 use helion_ir::target::Target;
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once};
 
@@ -23,14 +22,21 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(super) struct Id(Arc<Key>);
 
 impl Id {
-    /// `space` is the kernel's own, before anything is pinned or restricted.
-    pub(super) fn new(kernel: &str, tile_ir: &str, space: &ConfigSpace, device: Device, target: &Target) -> Id {
-        let mut slots = String::new();
-        for (slot, values) in &space.slots {
-            let _ = writeln!(slots, "{slot} {values:?}");
-        }
-        let device = device.fingerprint_as(target);
-        Id(Arc::new(Key::new(kernel, &[tile_ir, &slots], &device, VERSION)))
+    /// Names a kernel. Its own space follows from its tile IR, the declaration of all knobs, the target and the compiler,
+    /// which are all in the key; the slots themselves would take a schedule to know, which is more than a process
+    /// that only looks something up wants to spend.
+    pub(super) fn new(kernel: &str, tile_ir: &str, device: Device, target: &Target) -> Id {
+        Id::of(kernel, &[tile_ir, Knob::DECLARED], device, target)
+    }
+
+    /// Names a tunable that is registered at `site`, with the values to choose from.
+    pub(super) fn of_tunable(name: &str, site: &str, space: &ConfigSpace, target: &Target) -> Id {
+        let slots: String = space.slots.iter().map(|(slot, values)| format!("{slot} {values:?}\n")).collect();
+        Id::of(&format!("tunable {name}"), &[site, &slots], Device::Cpu, target)
+    }
+
+    fn of(name: &str, content: &[&str], device: Device, target: &Target) -> Id {
+        Id(Arc::new(Key::new(name, content, &device.fingerprint_as(target), VERSION)))
     }
 
     pub(super) fn key(&self) -> &Key {
@@ -239,19 +245,23 @@ pub(super) fn may_write(what: impl std::fmt::Display) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use helion_ir::config::{Knob, Slot};
+    use helion_ir::config::Slot;
 
     #[test]
     fn ids_depend_on_kernel_space_and_device() {
         let target = super::super::compile::target();
-        let mut space = ConfigSpace::default();
-        let a = Id::new("k", "tile", &space, Device::Cpu, target);
-        assert_eq!(a, Id::new("k", "tile", &space, Device::Cpu, target));
-        assert_ne!(a, Id::new("k", "other", &space, Device::Cpu, target));
+        let a = Id::new("k", "tile", Device::Cpu, target);
+        assert_eq!(a, Id::new("k", "tile", Device::Cpu, target));
+        assert_ne!(a, Id::new("k", "other", Device::Cpu, target));
         let other = Target { cores: target.cores + 1, ..target.clone() };
-        assert_ne!(a, Id::new("k", "tile", &space, Device::Cpu, &other));
-        space.add(Slot::kernel(Knob::Unroll), vec![1, 2]);
-        assert_ne!(a, Id::new("k", "tile", &space, Device::Cpu, target));
+        assert_ne!(a, Id::new("k", "tile", Device::Cpu, &other));
+        let tunable = |values: &[u64]| {
+            let mut space = ConfigSpace::default();
+            space.add(Slot::of(Knob::User, "t"), values.to_vec());
+            Id::of_tunable("t", "here", &space, target)
+        };
+        assert_eq!(tunable(&[1, 2]), tunable(&[1, 2]));
+        assert_ne!(tunable(&[1, 2]), tunable(&[1, 3]));
         assert!(a.key().device().get("cores").is_some(), "{}", a.key());
     }
 }

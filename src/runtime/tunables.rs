@@ -4,7 +4,6 @@
 //! the source it is registered, so code that moves is tuned again.
 
 use super::compile;
-use super::device::Device;
 use super::records::{self, Id};
 use crate::settings;
 use crate::tunable::Read;
@@ -17,7 +16,7 @@ fn id(read: &Read) -> Id {
     let site = format!("{}:{} {}", read.site.file, read.site.line, read.values);
     let mut space = ConfigSpace::default();
     space.add(read.slot(), read.values.candidates());
-    Id::new(&format!("tunable {}", read.site.name), &site, &space, Device::Cpu, compile::target())
+    Id::of_tunable(read.site.name, &site, &space, compile::target())
 }
 
 /// What is known of a tunable, for the threads that are set.

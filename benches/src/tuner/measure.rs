@@ -8,6 +8,7 @@ use crate::problems::Problem;
 use helion::prelude::*;
 use helion::{Tuner, with_config};
 use std::hint::black_box;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// What to do.
@@ -20,18 +21,24 @@ pub struct Options {
     pub full: bool,
     /// Kernels; all when empty.
     pub names: Vec<String>,
+    /// Where rows are added, and read from.
+    pub rows: Option<PathBuf>,
+    /// Print what is there, and measure nothing.
+    pub print: bool,
 }
 
 /// What was found for a problem.
 pub struct Row {
     /// The kernel.
-    pub kernel: &'static str,
+    pub kernel: String,
     /// The shape.
     pub shape: String,
-    /// Configs in the space, and those of the exhaustive search that were timed.
+    /// Configs in the space.
     pub space: u64,
     /// Configs that the exhaustive search timed.
     pub timed: usize,
+    /// Configs that turned out to do the same as another.
+    pub same: usize,
     /// Seconds of a call with the best config of all.
     pub optimum: f64,
     /// For each seed.
@@ -59,7 +66,7 @@ pub struct Run {
 /// How many of the fastest are timed again to find the truth.
 const AGAIN: usize = 6;
 /// Rounds of a paired comparison.
-const ROUNDS: usize = 25;
+const ROUNDS: usize = 31;
 
 /// Judges the search on a problem.
 ///
@@ -95,8 +102,10 @@ pub fn judge(p: &Problem, options: &Options) -> Result<Row, String> {
     let untuned = ratio(p, &truth.default, best)?;
     let tried = truth.trials.iter().filter(|t| t.result.is_ok()).count();
     let rate = tried as f64 / truth.time.as_secs_f64();
+    let same = |t: &&helion::tuning::Trial| matches!(t.result, Err(helion::tuning::Rejection::Same(_)));
     Ok(Row {
-        kernel: p.kernel,
+        same: truth.trials.iter().filter(same).count(),
+        kernel: p.kernel.to_owned(),
         shape: p.shape.clone(),
         space: truth.space,
         timed,
@@ -114,35 +123,56 @@ fn tune(p: &Problem, tuner: Tuner) -> Result<helion::tuning::Outcome, String> {
     first.ok_or_else(|| "there was nothing to search".to_owned())
 }
 
-/// Time with one config over time with another: the median over rounds in which both are timed.
+/// Time with one config over time with another, timed in turns.
 fn ratio(p: &Problem, a: &Config, b: &Config) -> Result<f64, String> {
     if a == b {
         return Ok(1.0);
     }
-    let mut ratios = Vec::new();
-    for round in 0..ROUNDS {
-        // Whoever comes first has the other's data in the caches; so they change places.
-        let (x, y) = if round % 2 == 0 {
-            let x = once(p, a)?;
-            (x, once(p, b)?)
-        } else {
-            let y = once(p, b)?;
-            (once(p, a)?, y)
-        };
-        ratios.push(x / y);
-    }
-    Ok(median(&mut ratios))
+    let times = in_turns(p, &[a.clone(), b.clone()])?;
+    Ok(times[0] / times[1])
 }
 
-/// Median seconds with each config, timed in turns.
+/// Seconds with each config, timed in turns: the first quartile, since what else runs on the machine only ever adds.
 fn in_turns(p: &Problem, configs: &[Config]) -> Result<Vec<f64>, String> {
     let mut times = vec![Vec::new(); configs.len()];
-    for _ in 0..ROUNDS {
-        for (c, t) in configs.iter().zip(&mut times) {
-            t.push(once(p, c)?);
+    let _apart = Apart::new();
+    for round in 0..ROUNDS {
+        // Whoever comes first has the other's data in the caches; so they change places.
+        for i in 0..configs.len() {
+            let at = if round % 2 == 0 { i } else { configs.len() - 1 - i };
+            times[at].push(once(p, &configs[at])?);
         }
     }
-    Ok(times.iter_mut().map(|t| median(t)).collect())
+    Ok(times.iter_mut().map(|t| quantile(t, 0.25)).collect())
+}
+
+/// While it lives, this thread stays on the first core; helion's other threads are on theirs (`HELION_PIN`).
+struct Apart(Option<libc::cpu_set_t>);
+
+impl Apart {
+    fn new() -> Apart {
+        // SAFETY: sets of cores are plain bits; both calls read or fill one.
+        unsafe {
+            let (mut before, mut first): (libc::cpu_set_t, libc::cpu_set_t) = (std::mem::zeroed(), std::mem::zeroed());
+            let size = size_of::<libc::cpu_set_t>();
+            if libc::sched_getaffinity(0, size, &raw mut before) != 0 {
+                return Apart(None);
+            }
+            let core = (0..libc::CPU_SETSIZE as usize).find(|core| libc::CPU_ISSET(*core, &before));
+            libc::CPU_SET(core.unwrap_or(0), &mut first);
+            libc::sched_setaffinity(0, size, &raw const first);
+            Apart(Some(before))
+        }
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            // SAFETY: as above.
+            unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), std::ptr::from_ref(before)) };
+        }
+    }
 }
 
 /// Seconds of a call: as many calls as take half a millisecond, after one that does not count.
@@ -157,11 +187,6 @@ fn once(p: &Problem, config: &Config) -> Result<f64, String> {
         Ok(begin.elapsed().as_secs_f64() / f64::from(calls))
     })
     .map_err(|e| e.to_string())
-}
-
-/// The middle one.
-pub fn median(values: &mut [f64]) -> f64 {
-    quantile(values, 0.5)
 }
 
 /// The value below which a fraction `q` lies.

@@ -48,11 +48,11 @@ pub fn all() -> Result<Vec<Problem>> {
 
 fn elementwise(out: &mut Vec<Problem>) -> Result<()> {
     let mut data = Data::plain();
-    for n in [4096, 1 << 21, 1_000_003] {
+    for n in [4096, 1 << 18, 100_003] {
         let (x, y) = (data.tensor([n])?, data.tensor([n])?);
         out.push(problem("vector_add", &[n], move || add(&x, &y).map(drop)));
     }
-    for [m, n] in [[64, 1024], [1024, 2048], [509, 1537]] {
+    for [m, n] in [[64, 1024], [512, 1024], [301, 1537]] {
         let (gate, up) = (data.tensor([m, n])?, data.tensor([m, n])?);
         out.push(problem("swiglu", &[m, n], move || swiglu(&gate, &up).map(drop)));
     }
@@ -65,7 +65,7 @@ fn elementwise(out: &mut Vec<Problem>) -> Result<()> {
 
 fn rows(out: &mut Vec<Problem>) -> Result<()> {
     let mut data = Data::plain();
-    for [m, n] in [[64, 1024], [1024, 2048], [999, 1001]] {
+    for [m, n] in [[64, 1024], [512, 1024], [499, 1001]] {
         let (x, w, b) = (data.tensor([m, n])?, data.tensor([n])?, data.tensor([n])?);
         let y = x.clone();
         out.push(problem("softmax", &[m, n], move || softmax(&y).map(drop)));
@@ -75,7 +75,7 @@ fn rows(out: &mut Vec<Problem>) -> Result<()> {
         out.push(problem("layer_norm", &[m, n], move || layer_norm(&y, &w, Some(&b), 1e-5).map(drop)));
         out.push(problem("welford", &[m, n], move || mean_variance(&x).map(drop)));
     }
-    for [m, n] in [[64, 1000], [128, 32_000], [33, 10_007]] {
+    for [m, n] in [[64, 1000], [64, 16_000], [33, 10_007]] {
         let logits = data.tensor([m, n])?;
         let labels = Tensor::from_vec([m], data.indices(m, n))?;
         out.push(problem("cross_entropy", &[m, n], move || cross_entropy(&logits, &labels).map(drop)));
@@ -109,7 +109,7 @@ fn products(out: &mut Vec<Problem>) -> Result<()> {
 
 fn lookups(out: &mut Vec<Problem>) -> Result<()> {
     let mut data = Data::plain();
-    for [rows, d, m] in [[1000, 384, 128], [30_000, 384, 4096], [1001, 385, 777]] {
+    for [rows, d, m] in [[1000, 384, 128], [3000, 384, 1024], [1001, 385, 777]] {
         let table = data.tensor([rows, d])?;
         let ids = Tensor::from_vec([m], data.indices(m, rows))?;
         out.push(problem("embedding", &[rows, d, m], move || embedding(&table, &ids).map(drop)));

@@ -174,10 +174,12 @@ impl<'a> Field<'a> {
     /// What a strategy may know.
     pub(super) fn view(&self) -> View<'_> {
         let timed = |s: &Score| Timed { config: &self.trials[s.trial].config, log: s.log, samples: s.samples };
-        let in_vain = |t: &&Trial| t.result.as_ref().is_err_and(|e| !matches!(e, Rejection::Illegal(_)));
+        let cheap = |e: &Rejection| matches!(e, Rejection::Illegal(_) | Rejection::Same(_));
+        let in_vain = |t: &&Trial| t.result.as_ref().is_err_and(|e| !cheap(e));
         let known = self.trials.iter().chain(self.task.prior);
         View {
             failed: known.filter(in_vain).map(|t| &t.config).collect(),
+            twins: self.trials.iter().filter_map(twin).collect(),
             space: self.task.space,
             default: &self.default,
             budget: self.task.budget,
@@ -387,6 +389,14 @@ impl<'a> Field<'a> {
             time: self.task.budget.time,
         };
         self.interrupted = !self.observer.progress(&progress);
+    }
+}
+
+/// A config that is the same as another, and that one.
+fn twin(t: &Trial) -> Option<(&Config, &Config)> {
+    match &t.result {
+        Err(Rejection::Same(of)) => Some((&t.config, of)),
+        Ok(_) | Err(_) => None,
     }
 }
 

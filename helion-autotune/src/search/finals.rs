@@ -13,7 +13,7 @@ use helion_ir::config::Config;
 /// Rounds that are enough to tell arms apart when one always wins.
 pub(super) const ENOUGH: usize = 7;
 /// Most finalists beside the default.
-const FINALISTS: usize = 3;
+const FINALISTS: usize = 6;
 /// After so many rounds a decision is tried.
 const LOOKS: [usize; 7] = [ENOUGH, 12, 20, 40, 80, 160, 320];
 /// A finalist is faster when chance would explain its rounds with less than this probability.

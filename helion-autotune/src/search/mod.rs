@@ -78,19 +78,34 @@ fn explore(field: &mut Field<'_>, strategy: &mut dyn Strategy) -> End {
             return end;
         }
         let n = batch(field);
-        let mut proposals = match strategy.propose(&field.view(), n) {
+        let proposals = match strategy.propose(&field.view(), n) {
             Next::Try(list) if !list.is_empty() => list,
             Next::Exhausted => return End::Exhausted,
             Next::Try(_) | Next::Converged => return End::Converged,
         };
-        let later: Vec<Proposal> = proposals.split_off(n.min(proposals.len()));
-        field.expect(&later);
         field.phase = if field.measured() < 2 { "compiling" } else { "refining" };
-        if field.admit(proposals) > 0 {
+        if admit(field, proposals, n) > 0 {
             field.phase = "racing";
             race::heat(field);
         }
     }
+}
+
+/// Admits proposals in order until `n` have joined: what turns out to be the same as an earlier config costs next to
+/// nothing, and a heat of one or two costs as much as one of more. Answers how many joined.
+fn admit(field: &mut Field<'_>, mut proposals: Vec<Proposal>, n: usize) -> usize {
+    let mut joined = 0;
+    while joined < n && !proposals.is_empty() {
+        let later = proposals.split_off((n - joined).min(proposals.len()));
+        field.expect(&later);
+        let new = field.admit(proposals);
+        joined += new;
+        proposals = later;
+        if field.over().is_some() {
+            break;
+        }
+    }
+    joined
 }
 
 /// How many configs run together: more shares the cost of the best running with them, fewer learns sooner.

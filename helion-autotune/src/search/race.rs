@@ -10,7 +10,7 @@ use crate::Id;
 use crate::stats::median;
 
 /// How many stay in the race after a heat, beside the default.
-const ELITE: usize = 4;
+const ELITE: usize = 6;
 /// Rounds of a heat when samples are cheap.
 const ROUNDS: usize = 12;
 /// Rounds of a heat when samples cost as much as preparing.

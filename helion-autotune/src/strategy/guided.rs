@@ -4,7 +4,7 @@
 //! of a kernel and wrong about some of it, so its favourites are tried first, but never only they; afterwards
 //! measurements decide how much its numbers are worth.
 
-use super::{Next, Proposal, Strategy, View, pool};
+use super::{Next, Proposal, Strategy, Timed, View, pool};
 use crate::random::Random;
 use crate::stats::median;
 use crate::surrogate::{Axis, Point, Shape, Surrogate, improvement};
@@ -19,6 +19,10 @@ const POINTS: usize = 128;
 const POOL: usize = 768;
 /// Of these, how many get their deviation computed as well as their mean.
 const CLOSER: usize = 160;
+/// The most twins among them.
+const TWINS: usize = 24;
+/// The logarithm of how much slower than the best a config may be for its twins to count.
+const CLOSE: f64 = 0.15;
 /// Share of a budget's time that asking the cost model for seeds may take.
 const ASKING: f64 = 0.02;
 /// Before so many configs a search does not stop because nothing better is expected.
@@ -151,7 +155,7 @@ impl Guided {
         self.shape = Some(shape);
         let dull = picked.first().is_none_or(|(_, gain)| *gain < LITTLE);
         self.dull = if dull { self.dull + 1 } else { 0 };
-        if self.dull >= 3 && view.timed.len() + view.failed.len() >= PATIENCE {
+        if self.dull >= 3 && view.timed.len() + view.failed.len() + view.twins.len() >= PATIENCE {
             return Next::Converged;
         }
         Next::Try(picked.into_iter().map(|(p, _)| p).collect())
@@ -159,8 +163,8 @@ impl Guided {
 
     /// What is known, as points of the surrogate, with the cost model's logarithm beside each.
     fn points(&mut self, view: &View<'_>, best: f64) -> Vec<(Point, Option<f64>)> {
-        let mut timed: Vec<(Config, f64, f64)> =
-            view.timed.iter().map(|t| (t.config.clone(), t.log, 4.0 / t.samples.clamp(1, 16) as f64)).collect();
+        let mut timed: Vec<(Config, f64, f64)> = twins(view, best);
+        timed.extend(view.timed.iter().map(|t| (t.config.clone(), t.log, noise(t))));
         timed.extend(prior_points(view));
         if timed.len() > POINTS {
             // The first are measured here; of them the fastest half is kept, and the latest.
@@ -268,6 +272,19 @@ fn prior_points(view: &View<'_>) -> Vec<(Config, f64, f64)> {
     let mut out: Vec<_> = old.into_iter().filter(|(c, _)| !now.contains(c)).collect();
     out.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(b.0)));
     out.into_iter().take(POINTS / 2).map(|(c, log)| (c.clone(), log + shift, 8.0)).collect()
+}
+
+/// How much more the surrogate doubts a time than one of four samples.
+fn noise(t: &Timed<'_>) -> f64 {
+    4.0 / t.samples.clamp(1, 16) as f64
+}
+
+/// Twins of fast configs as points: they say which slots do not matter there.
+fn twins(view: &View<'_>, best: f64) -> Vec<(Config, f64, f64)> {
+    let fast: HashMap<&Config, &Timed<'_>> =
+        view.timed.iter().filter(|t| t.log < best + CLOSE).map(|t| (t.config, t)).collect();
+    let point = |&(twin, of): &(&Config, &Config)| fast.get(of).map(|t| (twin.clone(), t.log, noise(t)));
+    view.twins.iter().rev().filter_map(point).take(TWINS).collect()
 }
 
 /// The first of a ranking, leaving out what differs from one already taken in a single slot.

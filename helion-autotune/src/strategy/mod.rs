@@ -82,8 +82,10 @@ pub struct View<'a> {
     pub prior: &'a [Trial],
     /// Everything that was timed.
     pub timed: Vec<Timed<'a>>,
-    /// What was compiled in vain: it failed, or was the same code as another.
+    /// What was compiled in vain.
     pub failed: Vec<&'a Config>,
+    /// Configs that turned out to be the same as another, with that one.
+    pub twins: Vec<(&'a Config, &'a Config)>,
     /// The usual relative deviation of a sample.
     pub spread: f64,
     pub(crate) seen: &'a HashSet<Config>,

@@ -1,61 +1,122 @@
 //! The config that the model likes best for given sizes.
 
-use super::predict;
+use super::config::{predict_config, threads_of};
+use super::{predict, programs};
 use crate::{passes, schedule};
 use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
 use helion_ir::loops;
 use helion_ir::target::Target;
 use helion_ir::tile::{Dim, Function, Inst, Op, ValueId, Verified};
 
-/// The most schedules that [`choose`] makes.
+/// The most schedules that [`choose`] makes before it looks at splitting, which takes a few more.
 pub const MOST_SCHEDULES: usize = 24;
+/// The most values of the backend's knobs that it looks at; they need no schedule.
+const MOST_SETTINGS: usize = 24;
 
 /// How much better a config must look to replace the one before: the model is not more exact than this, and the
 /// space's defaults were chosen with care.
 const MARGIN: f64 = 0.96;
+/// The same for splitting a reduction, which costs memory and changes how sums are rounded.
+const SPLIT_MARGIN: f64 = 0.7;
 
 /// The config to use for these sizes when nothing was measured: from the space's default, one slot after the other is
-/// set to the value with the least predicted time, until none changes or [`MOST_SCHEDULES`] were looked at.
-/// Deterministic, and about a millisecond.
+/// set to the value with the least predicted time, until none changes or [`MOST_SCHEDULES`] were looked at. First
+/// come the slots that shape loops; then, where threads have nothing to do, dividing reductions; then the
+/// backend's knobs, with the loops as they are. Deterministic, and about a millisecond.
 pub fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], target: &Target, threads: u32) -> Config {
     let func = kernel.function();
-    let slots: Vec<(&Slot, Vec<u64>)> = space
-        .slots
-        .iter()
-        .filter(|(s, _)| is_seen(s.knob))
-        .map(|(s, values)| (s, distinct(s, values, extent(func, s, sizes))))
-        .filter(|(_, values)| values.len() > 1)
-        .collect();
-    descend(space.default_config(), &slots, &mut |config| {
-        predict(&plan(kernel, config, target)?, sizes, target, threads)
+    let slots = |when: When| -> Vec<(&Slot, Vec<u64>)> {
+        let chosen = space.slots.iter().filter(|(s, _)| When::of(s.knob) == Some(when));
+        let values = chosen.map(|(s, values)| (s, distinct(s, values, extent(func, s, sizes))));
+        values.filter(|(_, values)| values.len() > 1).collect()
+    };
+    let mut whole = |config: &Config| predict_config(kernel, config, sizes, target, threads);
+    let looks = Looks { most: MOST_SCHEDULES, margin: MARGIN };
+    let config = looks.descend(space.default_config(), &slots(When::Shaping), &mut whole);
+    let Some(mut plan) = plan(kernel, &config, target) else { return config };
+    let idle = programs(&plan, sizes, target) < f64::from(threads_of(&config, threads));
+    let parts = slots(When::Dividing);
+    if idle && !parts.is_empty() {
+        let looks = Looks { most: MOST_SCHEDULES, margin: SPLIT_MARGIN };
+        let divided = looks.descend(config.clone(), &parts, &mut whole);
+        if divided != config {
+            return divided;
+        }
+    }
+    let settings = slots(When::Settling);
+    let looks = Looks { most: MOST_SETTINGS, margin: MARGIN };
+    looks.descend(config, &settings, &mut |config| {
+        for (slot, _) in &settings {
+            plan.config.set((*slot).clone(), config.get(slot)?);
+        }
+        predict(&plan, sizes, target, threads_of(config, threads))
     })
 }
 
-/// Coordinate descent from a config, with at most [`MOST_SCHEDULES`] looks.
-fn descend(mut config: Config, slots: &[(&Slot, Vec<u64>)], time: &mut dyn FnMut(&Config) -> Option<f64>) -> Config {
-    let mut left = MOST_SCHEDULES - 1;
-    let Some(mut best) = time(&config) else { return config };
-    // How many slots in a row kept their value.
-    let mut settled = 0;
-    for (slot, values) in slots.iter().cycle() {
-        if settled >= slots.len() || left == 0 {
-            break;
-        }
-        settled += 1;
-        let before = config.get(slot);
-        for v in values.iter().filter(|v| before != Some(**v)) {
-            let Some(rest) = left.checked_sub(1) else { break };
-            left = rest;
-            let other = config.clone().with((*slot).clone(), *v);
-            if let Some(t) = time(&other)
-                && t < best * MARGIN
-            {
-                (best, config) = (t, other);
-                settled = 1;
-            }
+/// When a slot is chosen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// While loops are planned.
+    Shaping,
+    /// When they are, and leave threads idle.
+    Dividing,
+    /// At last: the loops stay.
+    Settling,
+}
+
+impl When {
+    /// When a knob's slots are chosen; `None` where the model does not see what it does, or not well enough to be
+    /// trusted.
+    fn of(knob: Knob) -> Option<When> {
+        match knob {
+            Knob::Block | Knob::User => Some(When::Shaping),
+            Knob::Split => Some(When::Dividing),
+            Knob::MicroRows | Knob::MicroVectors | Knob::Pack | Knob::Stages => Some(When::Settling),
+            Knob::Order | Knob::Grid | Knob::Group | Knob::Keep => None,
+            Knob::Fuse | Knob::Chunk | Knob::Interchange => None,
+            Knob::Kc | Knob::Mc | Knob::Nc | Knob::Unroll | Knob::Stream | Knob::Threads | Knob::Share => None,
         }
     }
-    config
+}
+
+/// How long, and how doubtfully, to look.
+struct Looks {
+    most: usize,
+    margin: f64,
+}
+
+impl Looks {
+    /// Coordinate descent from a config, with a limited number of looks.
+    fn descend(
+        &self,
+        mut config: Config,
+        slots: &[(&Slot, Vec<u64>)],
+        time: &mut dyn FnMut(&Config) -> Option<f64>,
+    ) -> Config {
+        let mut left = self.most - 1;
+        let Some(mut best) = time(&config).filter(|_| !slots.is_empty()) else { return config };
+        // How many slots in a row kept their value.
+        let mut settled = 0;
+        for (slot, values) in slots.iter().cycle() {
+            if settled >= slots.len() || left == 0 {
+                break;
+            }
+            settled += 1;
+            let before = config.get(slot);
+            for v in values.iter().filter(|v| before != Some(**v)) {
+                let Some(rest) = left.checked_sub(1) else { break };
+                left = rest;
+                let other = config.clone().with((*slot).clone(), *v);
+                if let Some(t) = time(&other)
+                    && t < best * self.margin
+                {
+                    (best, config) = (t, other);
+                    settled = 1;
+                }
+            }
+        }
+        config
+    }
 }
 
 /// The values of a slot that differ for these sizes: of the blocks that hold a whole tile variable, one.
@@ -93,20 +154,11 @@ fn plan(kernel: &Verified, config: &Config, target: &Target) -> Option<loops::Fu
     Some(f)
 }
 
-/// Whether loop IR shows what a knob does.
-fn is_seen(knob: Knob) -> bool {
-    match knob {
-        Knob::Block | Knob::User => true,
-        Knob::Order | Knob::Grid | Knob::Group | Knob::Keep | Knob::Split => false,
-        Knob::Fuse | Knob::Chunk | Knob::Interchange => false,
-        Knob::MicroRows | Knob::MicroVectors | Knob::Kc | Knob::Mc | Knob::Nc | Knob::Pack => false,
-        Knob::Unroll | Knob::Stages | Knob::Stream | Knob::Threads | Knob::Share => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LOOKS: Looks = Looks { most: MOST_SCHEDULES, margin: MARGIN };
 
     fn slots() -> Vec<Slot> {
         ["a", "b", "c"].map(|n| Slot::of(Knob::Block, n)).to_vec()
@@ -119,7 +171,7 @@ mod tests {
         let with: Vec<_> = slots.iter().map(|s| (s, values.clone())).collect();
         let start = slots.iter().fold(Config::new(), |c, s| c.with(s.clone(), 1));
         let mut looks = 0;
-        let found = descend(start, &with, &mut |c| {
+        let found = LOOKS.descend(start, &with, &mut |c| {
             looks += 1;
             Some(1.0 + slots.iter().map(|s| (c.get(s)? as f64 - 3.0).abs().into()).sum::<Option<f64>>()?)
         });
@@ -134,7 +186,7 @@ mod tests {
         let with: Vec<_> = slots.iter().map(|s| (s, values.clone())).collect();
         let start = slots.iter().fold(Config::new(), |c, s| c.with(s.clone(), 500));
         let mut looks = 0;
-        let found = descend(start.clone(), &with, &mut |_| {
+        let found = LOOKS.descend(start.clone(), &with, &mut |_| {
             looks += 1;
             Some(1.0)
         });

@@ -1,8 +1,8 @@
 //! How long a launch will take: an analytic model over loop IR and the facts of a target.
 //!
-//! In: a scheduled function, the sizes of its symbols, a target, a number of threads. Out: seconds ([`predict`]), good
-//! enough to tell good configs from bad ones; the config that the model likes best ([`choose`]); and a time that no config
-//! can beat ([`bound`]). No backend is named: the model knows what loop IR makes easy (a nest with an axis along which
+//! In: a scheduled function, the sizes of its symbols, a target, a number of threads. Out: seconds ([`predict`];
+//! [`predict_config`] for a kernel and a config), good enough to tell good configs from bad ones; the config that the
+//! model likes best ([`choose`]); and a time that no config can beat ([`bound`]). No backend is named: the model knows what loop IR makes easy (a nest with an axis along which
 //! memory is dense) and hard (the rest), and the rates in [`Target::speed`].
 //!
 //! The model, in the order it works:
@@ -17,6 +17,7 @@
 
 mod bound;
 mod choose;
+mod config;
 mod ops;
 mod time;
 mod traffic;
@@ -25,6 +26,7 @@ mod values;
 
 pub use bound::bound;
 pub use choose::{MOST_SCHEDULES, choose};
+pub use config::{is_modelled, predict_config};
 
 use helion_ir::loops;
 use helion_ir::target::Target;
@@ -38,4 +40,10 @@ pub fn predict(f: &loops::Function, sizes: &[u64], target: &Target, threads: u32
     }
     let seconds = time::seconds(Tree::new(f, sizes, target), target, threads);
     seconds.is_finite().then_some(seconds)
+}
+
+/// How many program instances a launch has.
+fn programs(f: &loops::Function, sizes: &[u64], target: &Target) -> f64 {
+    let tree = Tree::new(f, sizes, target);
+    tree.loops[..tree.grid].iter().map(|l| l.mean.ceil()).product()
 }

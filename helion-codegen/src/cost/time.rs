@@ -147,10 +147,12 @@ fn contract(c: &ContractWork, leaf: &Leaf, tree: &Tree, target: &Target, pick: P
         return 0.0;
     }
     let pack = |i: usize| if c.converted[i] { PACK[2] } else { PACK[usize::from(c.transposed[i])] };
-    let once = if m <= FEW && !c.transposed[1] {
+    let in_place = c.in_place.unwrap_or(m <= FEW) && !c.transposed[1];
+    let once = if in_place {
         sweeps(c, target, [m, n, k]) + m * k * pack(0)
     } else {
-        tiles(c, target, [m, n, k]) + m * k * pack(0) * (n / NC).ceil() + n * k * pack(1)
+        let nc = c.blocks[1].map_or(NC, |nc| nc as f64);
+        tiles(c, target, [m, n, k]) + m * k * pack(0) * (n / nc).ceil() + n * k * pack(1)
     };
     batch * (60.0 + once)
 }
@@ -166,7 +168,7 @@ fn tiles(c: &ContractWork, target: &Target, [m, n, k]: [f64; 3]) -> f64 {
     let rest = m - whole * rows;
     let edge = rest.max(1.0).log2().ceil().exp2().min(rows);
     let per_cycle = f64::from(target.speed.vector_ops) / 10.0;
-    let blocks = (k / KC).ceil();
+    let blocks = (k / c.blocks[0].map_or(KC, |kc| kc as f64)).ceil();
     let kernel = |rows: f64| {
         let step = (rows * vectors / per_cycle).max(vectors).max(rows / 2.0).max(LATENCY / 2.0);
         k * step * 1.04 + blocks * (TILE + rows * vectors * 1.5)

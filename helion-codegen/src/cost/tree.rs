@@ -17,6 +17,12 @@ use std::ops::Range;
 /// How often a loop runs whose condition only the data knows.
 const WHILE_TRIPS: f64 = 8.0;
 
+/// Values of `pack`, `stream` and `stages`.
+const AUTO: u64 = 0;
+const BOTH: u64 = 1;
+const NEVER: u64 = 1;
+const NONE_AHEAD: u64 = 1;
+
 /// A loop, or work.
 #[derive(Debug)]
 pub(super) enum Node {
@@ -104,6 +110,10 @@ pub(super) struct ContractWork {
     pub micro: Option<(u32, u32)>,
     /// The largest number of rows.
     pub rows: Option<u64>,
+    /// Whether the right operand is read where it lies; by the number of rows, where that is not pinned.
+    pub in_place: Option<bool>,
+    /// Steps of `k`, and columns, that are packed at once, where pinned.
+    pub blocks: [Option<u64>; 2],
 }
 
 /// A read or write of one element, or of a window by the loops of a product.
@@ -180,6 +190,9 @@ struct Build<'a> {
 impl Build<'_> {
     /// Finds the tensors that are written in vector loops and never read.
     fn mark_streams(&mut self) {
+        if self.pinned(Knob::Stream) == Some(NEVER) {
+            return;
+        }
         let mut read: SmallVec<[Mem; 8]> = SmallVec::new();
         for leaf in &self.leaves {
             let slow = !matches!(&leaf.work, Work::Nest(n) if n.lanes_of.is_some());
@@ -192,6 +205,9 @@ impl Build<'_> {
 
     /// Finds the leaves whose data may be fetched ahead.
     fn mark_ahead(&mut self) {
+        if self.pinned(Knob::Stages) == Some(NONE_AHEAD) {
+            return;
+        }
         let grid = self.f.grid.len();
         let reads =
             |leaf: &Leaf, mem: Mem| leaf.around.len() == grid && leaf.accesses.iter().any(|a| !a.write && a.mem == mem);
@@ -203,6 +219,11 @@ impl Build<'_> {
                 .any(|m| reads(leaf, m) && after.iter().any(|l| reads(l, m)) && !before.iter().any(|l| reads(l, m)));
             self.leaves[i].ahead = ahead;
         }
+    }
+
+    /// What is left of the config for the backend.
+    fn pinned(&self, knob: Knob) -> Option<u64> {
+        self.f.config.get(&Slot::kernel(knob))
     }
 
     fn list(&mut self, list: &[Stmt]) -> Vec<Node> {
@@ -486,7 +507,7 @@ impl Build<'_> {
         };
         let rank = |mem: Mem| self.memory(mem).map_or(0, |(_, dims, _)| dims.len() as u32);
         let last = |o: &Operand, axis: Option<u32>| axis.is_some_and(|a| a + 1 == rank(o.mem));
-        let pinned = |knob| self.f.config.get(&Slot::kernel(knob)).map(|v| v as u32);
+        let pinned = |knob| self.pinned(knob).map(|v| v as u32);
         let work = ContractWork {
             m,
             n,
@@ -496,6 +517,8 @@ impl Build<'_> {
             converted: [dtype_of(c.lhs.mem) != dtype, dtype_of(c.rhs.mem) != dtype],
             micro: pinned(Knob::MicroRows).zip(pinned(Knob::MicroVectors)),
             rows: c.m.bound,
+            in_place: self.pinned(Knob::Pack).filter(|pack| *pack != AUTO).map(|pack| pack != BOTH),
+            blocks: [Knob::Kc, Knob::Nc].map(|knob| self.pinned(knob)),
         };
         self.leaf(first, accesses, Work::Contract(work))
     }

@@ -4,6 +4,7 @@
 //! is ready. While samples are taken, jobs begin only on cores that the kernel leaves free: with a kernel on
 //! all cores compiling and measuring take turns, with one on fewer they overlap.
 
+use super::super::cores;
 use super::board::Board;
 use super::engine::panic_text;
 use helion_autotune::Rejection;
@@ -116,6 +117,8 @@ impl<V> Shared<V> {
 
     /// The life of a thread.
     fn work(&self) {
+        // The thread that measures stays on its core; these go where there is room.
+        cores::roam();
         let mut state = self.lock();
         while !state.ended {
             let next = if state.running.len() < state.allowed { state.queue.pop_front() } else { None };

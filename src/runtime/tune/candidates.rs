@@ -3,7 +3,7 @@
 //! In: a traced kernel and a launch's arguments. Out: an [`Engine`]. The caller's tensors are read, never written:
 //! what the launch writes is replaced by copies, and in a process of its own what it reads is write-protected.
 
-use super::super::compile::{self, Compiled, Traced};
+use super::super::compile::{self, Traced};
 use super::super::extent::reach;
 use super::super::launch::State;
 use super::super::outputs::Outputs;
@@ -11,16 +11,16 @@ use super::super::{exec, pool};
 use super::ahead::Ahead;
 use super::board::Board;
 use super::check::{Checker, Input};
+use super::codes::{Built, Code, Codes};
 use super::compare::{Tolerance, tensors};
 use super::engine::Engine;
 use super::reduced::Reduced;
-use crate::error::{Kind, Result as OurResult};
+use crate::error::Result as OurResult;
 use helion_autotune::{Id, Rejection};
-use helion_codegen::pipeline::Made;
-use helion_ir::config::{Config, Knob};
+use helion_codegen::cost;
+use helion_ir::config::Config;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub(super) struct Candidates<'a> {
     /// Arguments, with written tensors replaced by copies.
     words: Vec<u64>,
     checker: Checker,
+    /// One for each process.
+    codes: Arc<Codes>,
     ahead: Option<Ahead<Built>>,
     /// Asked about last.
     built: Option<(Config, Built)>,
@@ -52,39 +54,10 @@ pub(super) struct Candidates<'a> {
     predicted: RefCell<HashMap<Config, Option<f64>>>,
 }
 
-/// Whether the backend reads a knob from what is left of a config after scheduling.
-fn is_backend(knob: Knob) -> bool {
-    match knob {
-        Knob::MicroRows | Knob::MicroVectors | Knob::Kc | Knob::Mc | Knob::Nc | Knob::Pack => true,
-        Knob::Unroll | Knob::Stages | Knob::Stream => true,
-        Knob::Block | Knob::Order | Knob::Grid | Knob::Group | Knob::Keep => false,
-        Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::User => false,
-        // What launches read is named apart.
-        Knob::Threads | Knob::Share | Knob::Split => false,
-    }
-}
-
-/// Whether the cost model, or the schedule that it looks at, reads a knob.
-fn is_modelled(knob: Knob) -> bool {
-    match knob {
-        Knob::MicroRows | Knob::MicroVectors => true,
-        Knob::Block | Knob::Order | Knob::Grid | Knob::Group | Knob::Keep => true,
-        Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::User | Knob::Split => true,
-        Knob::Kc | Knob::Mc | Knob::Nc | Knob::Pack | Knob::Unroll | Knob::Stages | Knob::Stream => false,
-        Knob::Threads | Knob::Share => false,
-    }
-}
-
-/// Code and its name.
-struct Built {
-    name: u128,
-    compiled: Compiled,
-}
-
 /// A config in the race.
 struct Candidate {
     config: Config,
-    compiled: Compiled,
+    code: Code,
     /// Launches per sample; 0 until known.
     batch: u32,
     /// Whether a launch is short enough to run one before each sample.
@@ -107,9 +80,11 @@ impl<'a> Candidates<'a> {
         };
         let longest = state.sizes.iter().copied().max().unwrap_or(1);
         let tolerance = Tolerance::of(f, &tensors(f, extents), longest);
+        let traced = Arc::new(traced.clone());
         Ok(Candidates {
             state,
-            traced: Arc::new(traced.clone()),
+            codes: Arc::new(Codes::new(Arc::clone(&traced), state.words.clone(), threads)),
+            traced,
             threads,
             cold,
             reference: Config::new(),
@@ -129,25 +104,25 @@ impl<'a> Candidates<'a> {
             Some((c, built)) if c == *config => Ok(built),
             Some(_) | None => match &self.ahead {
                 Some(ahead) => ahead.take(config),
-                None => build(&self.traced, config),
+                None => self.codes.build(config),
             },
         }
     }
 
-    fn run(&self, c: &Compiled) -> Result<(), Rejection> {
-        run(c, &self.words, self.threads)
+    fn run(&self, code: &Code) -> Result<(), Rejection> {
+        run(code, &self.words, self.threads)
     }
 
     /// Compares what a candidate leaves with what the reference does.
-    fn check(&mut self, compiled: &Compiled) -> Result<(), Rejection> {
+    fn check(&mut self, code: &Code) -> Result<(), Rejection> {
         let threads = self.threads;
         let words = &self.words;
         if !self.checker.is_ready() {
             // Compiled again, so that a worker that takes over needs nothing of the one before.
-            let reference = build(&self.traced, &self.reference)?.compiled;
+            let reference = self.codes.compile(&self.reference)?;
             self.checker.set_reference(&mut || run(&reference, words, threads))?;
         }
-        self.checker.check(&mut || run(compiled, words, threads))
+        self.checker.check(&mut || run(code, words, threads))
     }
 
     /// Seconds of one launch, measured over a batch.
@@ -155,39 +130,41 @@ impl<'a> Candidates<'a> {
         if self.cold {
             self.checker.outputs.restore();
             self.chill();
-            return self.timed(&c.compiled).map(|t| t.as_secs_f64());
+            return self.timed(&c.code).map(|t| t.as_secs_f64());
         }
         if c.batch == 0 {
             self.checker.outputs.restore();
-            self.run(&c.compiled)?;
+            self.run(&c.code)?;
             self.checker.outputs.restore();
-            let once = self.timed(&c.compiled)?;
+            let once = self.timed(&c.code)?;
             c.batch = (SAMPLE.as_nanos() / once.as_nanos().max(20)).clamp(1, 1000) as u32;
             c.warm = once < WARM;
         }
         self.checker.outputs.restore();
+        pool::rouse(self.threads);
         if c.warm {
-            self.run(&c.compiled)?;
+            self.run(&c.code)?;
         }
         if self.checker.outputs.in_place() {
             // Each launch gets what the first one got: what a kernel does may depend on it.
             let mut total = Duration::ZERO;
             for _ in 0..c.batch {
                 self.checker.outputs.restore();
-                total += self.timed(&c.compiled)?;
+                total += self.timed(&c.code)?;
             }
             return Ok(total.as_secs_f64() / f64::from(c.batch));
         }
         let start = Instant::now();
         for _ in 0..c.batch {
-            self.run(&c.compiled)?;
+            self.run(&c.code)?;
         }
         Ok(start.elapsed().as_secs_f64() / f64::from(c.batch))
     }
 
-    fn timed(&self, c: &Compiled) -> Result<Duration, Rejection> {
+    fn timed(&self, code: &Code) -> Result<Duration, Rejection> {
+        pool::rouse(self.threads);
         let start = Instant::now();
-        self.run(c)?;
+        self.run(code)?;
         Ok(start.elapsed())
     }
 
@@ -222,9 +199,9 @@ impl Engine for Candidates<'_> {
         if own {
             self.checker.inputs.iter().for_each(Input::protect);
         }
-        let traced = Arc::clone(&self.traced);
+        let codes = Arc::clone(&self.codes);
         let cores = compile::target().cores as usize;
-        self.ahead = Some(Ahead::new(Box::new(move |c| build(&traced, c)), board, cores));
+        self.ahead = Some(Ahead::new(Box::new(move |c| codes.build(c)), board, cores));
         Ok(())
     }
 
@@ -239,7 +216,7 @@ impl Engine for Candidates<'_> {
     fn predict(&self, config: &Config) -> Option<f64> {
         // Many configs differ in what the model does not look at.
         let mut seen = config.clone();
-        seen.retain(|s, _| is_modelled(s.knob));
+        seen.retain(|s, _| cost::is_modelled(s.knob));
         if let Some(known) = self.predicted.borrow().get(&seen) {
             return *known;
         }
@@ -277,12 +254,13 @@ impl Engine for Candidates<'_> {
     }
 
     fn prepare(&mut self, id: Id, config: &Config) -> Result<(), Rejection> {
-        let compiled = self.take(config)?.compiled;
+        // Without code it is what an earlier config was, and asked for all the same.
+        let code = self.take(config)?.code.map_or_else(|| self.codes.compile(config), Ok)?;
         self.measuring(true);
-        let checked = self.check(&compiled);
+        let checked = self.check(&code);
         self.measuring(false);
         checked?;
-        self.candidates.insert(id, Candidate { config: config.clone(), compiled, batch: 0, warm: true });
+        self.candidates.insert(id, Candidate { config: config.clone(), code, batch: 0, warm: true });
         Ok(())
     }
 
@@ -301,7 +279,7 @@ impl Engine for Candidates<'_> {
         let (Some(Ok(small)), Some(c)) = (&self.reduced, self.candidates.get(&id)) else {
             return Err(Rejection::Failed("it is not prepared".to_owned()));
         };
-        let run = |words: &[u64]| run(&c.compiled, words, self.threads);
+        let run = |words: &[u64]| run(&c.code, words, self.threads);
         small.check(&self.traced.verified, &run, &c.config).map_err(Rejection::Wrong)
     }
 
@@ -311,48 +289,10 @@ impl Engine for Candidates<'_> {
 }
 
 /// Runs a candidate. The words must be those of [`Candidates`].
-fn run(c: &Compiled, words: &[u64], most: usize) -> Result<(), Rejection> {
+fn run(code: &Code, words: &[u64], most: usize) -> Result<(), Rejection> {
     // SAFETY: the launch's arguments, checked when they were captured, with written tensors
     // replaced by copies of the same shape and strides that are ours.
-    unsafe { exec::run(&c.kernels, words, most, c.launch) }.map_err(|e| Rejection::Failed(e.to_string()))
-}
-
-/// Compiles a config and names its code.
-fn build(traced: &Traced, config: &Config) -> Result<Built, Rejection> {
-    let mut text = String::new();
-    let made = compile::compile_config(traced, config, &mut |made| {
-        if let Made::Loops(f) = made {
-            // What the schedule did is in the loops; what is left of the config is for the backend.
-            let mut f = f.clone();
-            f.config.retain(|s, _| is_backend(s.knob));
-            text.push_str(&f.to_string());
-        }
-    });
-    let compiled = made.map_err(|e| match e.kind() {
-        Kind::Setting(text) => Rejection::Illegal(text.clone()),
-        Kind::Check(_)
-        | Kind::Shape(_)
-        | Kind::Access(_)
-        | Kind::Memory(_)
-        | Kind::File(_)
-        | Kind::Device(_)
-        | Kind::Driver { .. }
-        | Kind::Lost { .. }
-        | Kind::Kernel { .. }
-        | Kind::Internal(_) => Rejection::Compile(e.to_string()),
-    })?;
-    text.push_str(&format!("{:?}", compiled.launch));
-    Ok(Built { name: name(&text), compiled })
-}
-
-/// 128 bits that are equal for equal texts.
-fn name(text: &str) -> u128 {
-    let half = |salt: u8| {
-        let mut h = DefaultHasher::new();
-        (salt, text).hash(&mut h);
-        u128::from(h.finish())
-    };
-    half(0) | half(1) << 64
+    unsafe { exec::run(&code.compiled.kernels, words, most, code.launch) }.map_err(|e| Rejection::Failed(e.to_string()))
 }
 
 /// The memory that a launch only reads.

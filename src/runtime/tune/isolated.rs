@@ -369,12 +369,12 @@ impl<E: Engine> Isolated<E> {
             Request::Sample(ids) => ids.len(),
             Request::Expect(_) | Request::Prepare { .. } | Request::Verify(_) | Request::Forget(_) => count,
         } as u64;
-        let (mut last, mut done) = (Instant::now(), 0);
+        let (mut last, mut done, mut begun) = (Instant::now(), 0, worker.moment());
         while answers.len() < count {
             let silence = match worker.receive(self.limit) {
                 Ok(a) if fits(request, &a) => {
                     answers.push((a, last.elapsed()));
-                    last = Instant::now();
+                    (last, begun) = (Instant::now(), worker.moment());
                     continue;
                 }
                 Ok(_) => Silence::Nonsense,
@@ -383,7 +383,11 @@ impl<E: Engine> Isolated<E> {
             // Late, but the next item has begun meanwhile.
             let now = self.board.done();
             if silence == Silence::Late && now > done && now < items {
-                done = now;
+                (done, begun) = (now, worker.moment());
+                continue;
+            }
+            // Late, but the machine was busy with something else.
+            if silence == Silence::Late && worker.is_starved(begun, self.limit) {
                 continue;
             }
             let how = child.take().map(|w| w.end(silence == Silence::Gone)).unwrap_or_default();

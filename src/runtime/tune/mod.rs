@@ -13,6 +13,7 @@ mod board;
 mod calls;
 mod candidates;
 mod check;
+mod codes;
 mod compare;
 mod engine;
 #[cfg(all(test, unix))]

@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const MARGIN: u64 = 1 << 30;
 /// Address space that a thread reserves: its stack, and an arena of the allocator.
 const PER_THREAD: u64 = 80 << 20;
+/// A process that does not get its share of the machine may take so many times the limit.
+const PATIENCE: u32 = 4;
 
 /// A worker process, seen from its parent. Killed when dropped.
 pub(super) struct Child {
@@ -28,6 +30,14 @@ pub(super) struct Child {
     stream: UnixStream,
     /// What was read of the next message.
     pending: Vec<u8>,
+}
+
+/// When an item began.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    at: Instant,
+    /// Processor time of the process, where the system says.
+    worked: Option<Duration>,
 }
 
 /// Why there is no answer.
@@ -101,6 +111,18 @@ impl Child {
                 Err(_) => return,
             }
         }
+    }
+
+    /// The time now, and how much of it the process has had.
+    pub(super) fn moment(&self) -> Moment {
+        Moment { at: Instant::now(), worked: worked(self.pid) }
+    }
+
+    /// Whether the process is late because others had the machine: since then it has worked for less than half of its
+    /// time. One that sleeps instead is late all the same after a few times as long.
+    pub(super) fn is_starved(&self, since: Moment, limit: Duration) -> bool {
+        let worked = worked(self.pid).zip(since.worked).map(|(now, then)| now.saturating_sub(then));
+        worked.is_some_and(|t| t < limit / 2) && since.at.elapsed() < limit * PATIENCE
     }
 
     /// The next answer, if it comes in time.
@@ -188,6 +210,23 @@ impl Drop for Child {
     }
 }
 
+/// Processor time that a child has had.
+#[cfg(target_os = "linux")]
+fn worked(pid: libc::pid_t) -> Option<Duration> {
+    let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+    // SAFETY: asks for a clock, and reads it; both into places of the right types.
+    let found = unsafe {
+        libc::clock_getcpuclockid(pid, &raw mut clock) == 0 && libc::clock_gettime(clock, &raw mut time) == 0
+    };
+    found.then(|| Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32))
+}
+
+/// Processor time that a child has had.
+#[cfg(not(target_os = "linux"))]
+fn worked(_pid: libc::pid_t) -> Option<Duration> {
+    None
+}
+
 /// An exit status in words.
 fn describe(status: libc::c_int) -> String {
     if !libc::WIFSIGNALED(status) {
@@ -211,8 +250,10 @@ fn describe(status: libc::c_int) -> String {
 /// The life of the child.
 fn live<E: Engine>(server: &mut Server<E>, stream: UnixStream, board: &Arc<Board>, parent: libc::pid_t) -> ! {
     let served = catch_unwind(AssertUnwindSafe(|| {
+        close_sockets(stream.as_raw_fd());
         confine(parent, server.engine.memory());
         pool::after_fork();
+        pool::keep_apart();
         // Reused blocks would be copied page by page at the first write; fresh ones are as in a process of its own.
         alloc::release_pooled();
         serve(server, stream, board)
@@ -248,6 +289,25 @@ pub(super) fn attend(parent: libc::pid_t) {
             libc::_exit(0);
         }
         libc::signal(libc::SIGINT, libc::SIG_IGN);
+    }
+}
+
+/// Closes every socket but one. The others came along with the fork: those of other workers, and whatever connections the
+/// program has, which a candidate that has gone astray could write to.
+fn close_sockets(own: libc::c_int) {
+    let listed = std::fs::read_dir("/proc/self/fd").map(|all| {
+        all.flatten().filter_map(|e| e.file_name().to_string_lossy().parse().ok()).collect::<Vec<libc::c_int>>()
+    });
+    for fd in listed.unwrap_or_else(|_| (3..1024).collect()) {
+        let (mut kind, mut size) = (0, size_of::<libc::c_int>() as libc::socklen_t);
+        let into = (&raw mut kind).cast();
+        // SAFETY: asks about a number that may not even be a file; one that is a socket is not used any more, since the
+        // threads and frames that had it are not in this process.
+        unsafe {
+            if fd != own && libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, into, &raw mut size) == 0 {
+                libc::close(fd);
+            }
+        }
     }
 }
 

@@ -221,8 +221,7 @@ fn rebuild(stream: &mut UnixStream) -> Result<(State, Traced, Config, Blocks)> {
     let function = tile::parse(&tile_ir).map_err(wrong)?;
     let verified = tile::verify(function).map_err(|d| Error::kernel(state.kernel, d))?;
     let machine = Machine::of(state.device())?;
-    let space = helion_ir::config::ConfigSpace::default();
-    let id = records::Id::new(state.kernel, &tile_ir, &space, machine.device(), machine.target());
+    let id = records::Id::new(state.kernel, &tile_ir, machine.device(), machine.target());
     let traced = Traced { verified, text: tile_ir, machine, id, phases: Vec::new() };
     let Machine::Gpu(gpu, _) = machine else { return Err(odd()) };
     let sent: Vec<usize> = sent(&state, &traced).map(|c| c.word).collect();
