@@ -46,9 +46,11 @@ mod module;
 mod program;
 mod report;
 mod syntax;
+mod tensor_map;
 
 pub use device::{Device, HostError};
 pub use fault::{Fault, FaultKind};
 pub use module::{Entry, Module, Param};
 pub use report::{Class, Count, GlobalTraffic, Line, Report, SharedTraffic};
 pub use syntax::ParseError;
+pub use tensor_map::{Swizzle, TensorMap, TensorMapError, TensorType};

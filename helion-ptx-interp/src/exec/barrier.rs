@@ -4,6 +4,7 @@ use super::Machine;
 use super::step::{Flow, each};
 use super::warp::{State, Warp};
 use crate::fault::{Exec, FaultKind, trouble};
+use crate::memory::order::Clock;
 use crate::program::inst::{Barrier, BarrierReduce, Inst};
 use crate::program::lanes::WARP;
 
@@ -23,6 +24,8 @@ struct Arrivals {
     count: u32,
     /// Threads that gave a predicate.
     voters: u32,
+    /// What they did before.
+    clock: Clock,
 }
 
 /// All barriers of the running block.
@@ -93,7 +96,9 @@ impl Machine<'_> {
         state.lanes[warp.index] |= mask;
         state.count += votes;
         state.voters += voters;
-        self.joined(id as usize, warp.index);
+        let mut clock = std::mem::take(&mut state.clock);
+        self.shared.order.release(warp.index, &mut clock);
+        self.barriers.all[id as usize].clock = clock;
         Ok(if barrier.waits { Flow::Wait { lanes: mask, barrier: id as u32 } } else { Flow::Next })
     }
 
@@ -129,7 +134,7 @@ impl Machine<'_> {
         for warp in warps.iter_mut() {
             let waiting: Vec<_> = warp.fragments.extract_if(.., |f| f.state == State::AtBarrier(id)).collect();
             if !waiting.is_empty() {
-                self.passed(id as usize, warp.index);
+                self.shared.order.acquire(warp.index, &state.clock);
             }
             for mut f in waiting {
                 if let Inst::Barrier(barrier) = &self.program.steps[f.pc as usize].inst
@@ -147,15 +152,5 @@ impl Machine<'_> {
                 warp.put(f);
             }
         }
-        self.finished(id as usize);
     }
-
-    /// A warp arrives: what it did so far is before what follows the barrier.
-    fn joined(&mut self, _id: usize, _warp: usize) {}
-
-    /// A warp passes.
-    fn passed(&mut self, _id: usize, _warp: usize) {}
-
-    /// All have passed.
-    fn finished(&mut self, _id: usize) {}
 }

@@ -124,5 +124,7 @@ impl Machine<'_> {
     }
 
     /// Lanes of a warp met: what each did is before what the others do next.
-    pub(super) fn lanes_synced(&mut self, _warp: &Warp) {}
+    pub(super) fn lanes_synced(&mut self, warp: &Warp) {
+        self.shared.order.tick(warp.index);
+    }
 }

@@ -68,10 +68,11 @@ impl Machine<'_> {
     }
 
     /// The bytes that a lane reads.
-    pub(super) fn fetch<'s>(&'s mut self, warp: &'s Warp, lane: usize, at: Place, size: usize) -> Exec<&'s [u8]> {
+    pub(super) fn fetch<'s>(&'s mut self, warp: &'s Warp, who: Who, at: Place, size: usize) -> Exec<&'s [u8]> {
+        let lane = who.lane;
         match at {
             Place::Global(a) => self.global.read(a, size),
-            Place::Shared(a) => self.shared.read(Who { warp: warp.index, lane }, a, size),
+            Place::Shared(a) => self.shared.read(who, a, size),
             Place::Local(a) => Ok(&warp.local[local_range(warp, lane, a, size)?]),
             Place::Param(a) => {
                 let found = usize::try_from(a).ok().and_then(|a| self.params.get(a..a.checked_add(size)?));
@@ -105,7 +106,8 @@ impl Machine<'_> {
             }
             let mut buffer = [0; 64];
             let bytes = &mut buffer[..size];
-            bytes.copy_from_slice(self.fetch(warp, lane, at, size).at(lane)?);
+            let who = self.who(warp, lane, access.order != Order::Weak);
+            bytes.copy_from_slice(self.fetch(warp, who, at, size).at(lane)?);
             for (reg, piece) in dst.iter().zip(bytes.chunks(element)) {
                 let Some(reg) = reg else { continue };
                 let mut value = number(piece);
@@ -115,7 +117,7 @@ impl Machine<'_> {
                 warp.registers[*reg as usize][lane] = value;
             }
         }
-        self.ordered(warp, access.order, mask, access.space, &addresses);
+        self.observed(warp, access.order, mask, access.space, &addresses);
         request.count(size as u32, &mut self.sites[self.pc as usize]);
         Ok(())
     }
@@ -123,7 +125,7 @@ impl Machine<'_> {
     pub(super) fn store(&mut self, warp: &mut Warp, mask: u32, access: &Access, src: &[Src]) -> Exec<()> {
         self.effects += 1;
         let addresses = self.addresses(warp, access.address);
-        self.ordered(warp, access.order, mask, access.space, &addresses);
+        self.published(warp, access.order, mask, access.space, &addresses);
         let element = access.bytes as usize;
         let size = element * src.len();
         let mut request = Request::default();
@@ -142,7 +144,8 @@ impl Machine<'_> {
                 }
                 Place::Shared(a) => {
                     request.shared(lane, a);
-                    self.shared.write(Who { warp: warp.index, lane }, a, bytes).at(lane)?;
+                    let who = self.who(warp, lane, access.order != Order::Weak);
+                    self.shared.write(who, a, bytes).at(lane)?;
                 }
                 Place::Local(a) => {
                     let range = local_range(warp, lane, a, size).at(lane)?;
@@ -160,7 +163,8 @@ impl Machine<'_> {
     pub(super) fn atomic(&mut self, warp: &mut Warp, mask: u32, atomic: &Atomic) -> Exec<()> {
         self.effects += 1;
         let addresses = self.addresses(warp, atomic.address);
-        self.ordered(warp, atomic.order, mask, atomic.space, &addresses);
+        self.published(warp, atomic.order, mask, atomic.space, &addresses);
+        self.observed(warp, atomic.order, mask, atomic.space, &addresses);
         let size = atomic.bytes as usize;
         let (x, y) = (*self.lanes(warp, atomic.operands[0]), *self.lanes(warp, atomic.operands[1]));
         let mut request = Request::default();
@@ -179,7 +183,8 @@ impl Machine<'_> {
                 }
                 Place::Shared(a) => {
                     request.shared(lane, a);
-                    self.shared.update(Who { warp: warp.index, lane }, a, size, apply).at(lane)?;
+                    let who = self.who(warp, lane, true);
+                    self.shared.update(who, a, size, apply).at(lane)?;
                 }
                 Place::Local(a) => {
                     let range = local_range(warp, lane, a, size).at(lane)?;
@@ -197,8 +202,41 @@ impl Machine<'_> {
 }
 
 impl Machine<'_> {
-    /// What an access with `.acquire` or `.release` orders.
-    fn ordered(&mut self, _warp: &Warp, _order: Order, _mask: u32, _space: Space, _addresses: &Lanes) {}
+    /// A lane of a warp at the running step.
+    pub(super) fn who(&self, warp: &Warp, lane: usize, strong: bool) -> Who {
+        Who { warp: warp.index, lane, line: self.program.steps[self.pc as usize].line, strong }
+    }
+
+    /// The places that an ordering access goes through.
+    fn meeting_points(order: Order, mask: u32, space: Space, addresses: &Lanes) -> Vec<(bool, u64)> {
+        if order == Order::Weak {
+            return Vec::new();
+        }
+        let mut points: Vec<_> = each(mask)
+            .filter_map(|lane| match place(space, addresses[lane]) {
+                Place::Global(a) => Some((false, a)),
+                Place::Shared(a) => Some((true, a)),
+                Place::Local(_) | Place::Param(_) => None,
+            })
+            .collect();
+        points.sort_unstable();
+        points.dedup();
+        points
+    }
+
+    /// An access that releases what its warp did.
+    fn published(&mut self, warp: &Warp, order: Order, mask: u32, space: Space, addresses: &Lanes) {
+        for point in Self::meeting_points(order, mask, space, addresses) {
+            self.shared.order.publish(warp.index, point, !order.releases());
+        }
+    }
+
+    /// An access that acquires what others did.
+    fn observed(&mut self, warp: &Warp, order: Order, mask: u32, space: Space, addresses: &Lanes) {
+        for point in Self::meeting_points(order, mask, space, addresses) {
+            self.shared.order.observe(warp.index, point, !order.acquires());
+        }
+    }
 }
 
 /// A value of `from` bits with a sign, in a register of `to` bits.

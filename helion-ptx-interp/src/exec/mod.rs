@@ -4,12 +4,17 @@
 //! after another; the warps of a block take turns, each until it waits for others or its time is over.
 
 mod barrier;
+mod bulk;
 mod collective;
+mod copies;
+mod matrix;
+mod mbarrier;
 mod memory;
 mod print;
 mod step;
 mod traffic;
 mod warp;
+mod wgmma;
 
 use crate::fault::{Fault, FaultKind, Trouble};
 use crate::memory::global::GlobalMemory;
@@ -20,6 +25,9 @@ use crate::program::lanes::{Lanes, WARP};
 use crate::program::{Program, Special};
 use crate::report::{Count, Line, Report};
 use barrier::Barriers;
+use bulk::Landing;
+use mbarrier::Mbarriers;
+use std::collections::VecDeque;
 use traffic::Site;
 use warp::{State, Warp};
 
@@ -28,7 +36,7 @@ const TURN: u32 = 1024;
 /// Turns after which fragments that were kept from running get one.
 const PATIENCE: u32 = 4;
 /// Rounds over all warps without any effect after which the block is stuck.
-const STUCK: u32 = 2000;
+const STUCK: u32 = 400;
 
 /// The numbers of a launch.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +54,8 @@ pub(crate) struct Machine<'a> {
     global: &'a mut GlobalMemory,
     shared: SharedMemory,
     barriers: Barriers,
+    mbarriers: Mbarriers,
+    landings: VecDeque<Landing>,
     shape: Shape,
     block: [u32; 3],
     sites: Vec<Site>,
@@ -78,6 +88,8 @@ pub(crate) fn run(
         global,
         shared: SharedMemory::default(),
         barriers: Barriers::default(),
+        mbarriers: Mbarriers::default(),
+        landings: VecDeque::new(),
         shape,
         block: [0; 3],
         sites: vec![Site::default(); program.steps.len()],
@@ -117,6 +129,8 @@ impl Machine<'_> {
         let size = self.program.dynamic_start + self.shape.dynamic_shared;
         self.shared.reset(size as usize, warps.len());
         self.barriers = Barriers::default();
+        self.mbarriers = Mbarriers::default();
+        self.landings.clear();
         let threads: u32 = self.shape.block.iter().product();
         for warp in warps.iter_mut() {
             let lanes = (threads - warp.index as u32 * 32).min(32);
@@ -134,7 +148,8 @@ impl Machine<'_> {
                     self.run_warp(warp).map_err(|t| (t, Some(warp.index)))?;
                 }
             }
-            let released = self.settle(warps).map_err(|t| (t, None))?;
+            let landed = self.land_all().map_err(|t| (t, None))?;
+            let released = self.settle(warps).map_err(|t| (t, None))? || landed;
             if warps.iter().all(|w| w.live == 0) {
                 return Ok(());
             }
@@ -209,6 +224,10 @@ impl Machine<'_> {
         let mut message = format!("no thread of the block can go on: {}", waits.join("; "));
         if hidden > 0 {
             message += &format!("; and {hidden} more");
+        }
+        let barriers = self.mbarriers.describe();
+        if !barriers.is_empty() {
+            message += &format!("; {barriers}");
         }
         let (warp, pc, lane) = first.unwrap_or((0, 0, 0));
         self.pc = pc;

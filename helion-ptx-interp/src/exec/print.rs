@@ -13,7 +13,7 @@ use crate::syntax::ast::Space;
 impl Machine<'_> {
     /// A number in memory that a lane sees.
     fn peek(&mut self, warp: &Warp, lane: usize, space: Space, address: u64, size: usize) -> Exec<u64> {
-        Ok(number(self.fetch(warp, lane, place(space, address), size).at(lane)?))
+        Ok(number(self.fetch(warp, self.who(warp, lane, false), place(space, address), size).at(lane)?))
     }
 
     /// Text up to its zero.

@@ -2,7 +2,7 @@
 
 use super::warp::{Fragment, State, Warp};
 use super::{Machine, PATIENCE, TURN};
-use crate::fault::{Exec, FaultKind, trouble};
+use crate::fault::{AtLane, Exec, FaultKind, trouble};
 use crate::program::inst::{Inst, Reg, Step};
 use crate::program::lanes::{Lanes, WARP};
 
@@ -169,7 +169,30 @@ impl Machine<'_> {
         let site = &mut self.sites[f.pc as usize];
         site.count.warps += 1;
         site.count.threads += u64::from(mask.count_ones());
+        if let Some((read, written)) = program.watched.get(f.pc as usize).and_then(|w| w.as_deref()) {
+            self.watch(warp, read, written, step.class, &step.inst)?;
+        }
+        if needs_all(&step.inst) && !Self::all_here(warp, mask)? {
+            return Ok(Flow::Gather { lanes: mask, missing: warp.live & !mask });
+        }
         match &step.inst {
+            Inst::LoadMatrix { access, dst } => self.load_matrix(warp, access, dst)?,
+            Inst::StoreMatrix { access, src } => self.store_matrix(warp, access, src)?,
+            Inst::Mma(mma) => self.mma(warp, mma),
+            Inst::Copy { shared, global, size, read } => self.copy(warp, mask, *shared, *global, *size, *read)?,
+            Inst::CopyCommit => self.copy_commit(warp, mask),
+            Inst::CopyWait(keep) => self.copy_wait(warp, mask, *keep),
+            Inst::Mbarrier { at, action } => {
+                return self.mbarrier(warp, mask, *at, action);
+            }
+            Inst::Bulk(bulk) => self.bulk(warp, mask, bulk)?,
+            Inst::BulkCommit => self.bulk_commit(warp, mask),
+            Inst::BulkWait { keep } => self.bulk_wait(warp, mask, *keep)?,
+            Inst::ProxyFence => self.shared.fence_proxy(warp.index),
+            Inst::Wgmma(w) => self.wgmma(warp, w)?,
+            Inst::WgmmaFence => self.wgmma_fence(warp),
+            Inst::WgmmaCommit => self.wgmma_commit(warp),
+            Inst::WgmmaWait(keep) => self.wgmma_wait(warp, *keep)?,
             Inst::Map { f, dst, src } => {
                 let mut out = [0; WARP];
                 let [a, b, c, d] = *src;
@@ -195,7 +218,15 @@ impl Machine<'_> {
                 warp.put(Fragment { pc: *to, mask: same, state: State::Ready });
                 return Ok(Flow::Gone);
             }
-            Inst::Exit => return Ok(Flow::Exit(mask)),
+            Inst::Exit => {
+                let open =
+                    each(mask).find_map(|l| warp.stores.get(l).and_then(|s| s.unfinished()).map(|line| (l, line)));
+                if let Some((lane, line)) = open {
+                    let message = format!("the thread ends before it has waited for the bulk store of line {line}");
+                    return trouble(FaultKind::NotArrived, message).at(lane);
+                }
+                return Ok(Flow::Exit(mask));
+            }
             Inst::Trap => return trouble(FaultKind::Trap, "the kernel trapped"),
             Inst::Clock { dst, nanoseconds } => {
                 let now = self.ticks * if *nanoseconds { 1 } else { 2 };
@@ -216,8 +247,23 @@ impl Machine<'_> {
             Inst::Print { format, arguments, result } => self.print(warp, mask, *format, *arguments, *result)?,
             Inst::Assert { message } => return self.failed_assertion(warp, mask, *message),
             Inst::Pause => return Ok(Flow::Yield),
-            Inst::Fence | Inst::Nothing => {}
+            Inst::Fence => self.shared.order.fence(warp.index),
+            Inst::Nothing => {}
         }
         Ok(Flow::Next)
     }
+}
+
+/// Instructions that a warp runs with all its lanes or not at all.
+fn needs_all(inst: &Inst) -> bool {
+    matches!(
+        inst,
+        Inst::LoadMatrix { .. }
+            | Inst::StoreMatrix { .. }
+            | Inst::Mma(_)
+            | Inst::Wgmma(_)
+            | Inst::WgmmaFence
+            | Inst::WgmmaCommit
+            | Inst::WgmmaWait(_)
+    )
 }

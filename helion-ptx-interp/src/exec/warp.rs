@@ -3,6 +3,9 @@
 //! Lanes that stand at one place run together. When they part, each group is a *fragment*, and the ready fragment at the
 //! smallest place runs: blocks are laid out so that this makes lanes meet again as early as they can.
 
+use super::bulk::LaneStores;
+use super::copies::LaneCopies;
+use super::wgmma::Products;
 use crate::program::lanes::{Lanes, WARP};
 
 /// What a fragment waits for.
@@ -35,6 +38,11 @@ pub(crate) struct Warp {
     pub fragments: Vec<Fragment>,
     /// How often in a row its time ran out while fragments were kept from running.
     pub starving: u32,
+    /// Copies of each lane that are on their way, if there ever were any.
+    pub copies: Vec<LaneCopies>,
+    /// Bulk stores of each lane, likewise.
+    pub stores: Vec<LaneStores>,
+    pub products: Products,
 }
 
 impl Warp {
@@ -46,6 +54,9 @@ impl Warp {
             live: 0,
             fragments: Vec::new(),
             starving: 0,
+            copies: Vec::new(),
+            stores: Vec::new(),
+            products: Products::default(),
         }
     }
 
@@ -56,6 +67,9 @@ impl Warp {
         self.local.resize(local * WARP, 0xcb);
         self.live = lanes;
         self.starving = 0;
+        self.copies.clear();
+        self.stores.clear();
+        self.products.reset(self.registers.len());
         self.fragments.clear();
         self.fragments.push(Fragment { pc: 0, mask: lanes, state: State::Ready });
     }

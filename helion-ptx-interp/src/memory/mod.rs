@@ -1,6 +1,7 @@
 //! Global and shared memory: bytes whose every access is checked.
 
 pub(crate) mod global;
+pub(crate) mod order;
 pub(crate) mod shared;
 
 /// The little-endian number in at most eight bytes.

@@ -528,8 +528,10 @@ impl<'m, 'a> Builder<'m, 'a> {
         for (id, add) in &self.dynamic_uses {
             self.constants[*id as usize] = Constant::Bits(dynamic_start.wrapping_add_signed(*add));
         }
+        let steps = layout::lay_out(self.steps);
         Ok(Program {
-            steps: layout::lay_out(self.steps),
+            watched: super::watch(&steps, self.registers),
+            steps,
             registers: self.registers,
             constants: self.constants,
             specials: self.specials,

@@ -58,7 +58,6 @@ pub(crate) enum Order {
     AcqRel,
 }
 
-#[allow(dead_code)]
 impl Order {
     pub fn acquires(self) -> bool {
         matches!(self, Order::Acquire | Order::AcqRel)
@@ -145,9 +144,168 @@ pub(crate) struct Barrier {
     pub reduce: Option<(BarrierReduce, Src, Reg)>,
 }
 
+/// How the bits of an element of a matrix are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Element {
+    F16,
+    Bf16,
+    Tf32,
+    E4m3,
+    E5m2,
+    F64,
+    S8,
+    U8,
+}
+
+impl Element {
+    pub fn bits(self) -> u32 {
+        match self {
+            Element::F16 | Element::Bf16 => 16,
+            Element::Tf32 => 32,
+            Element::E4m3 | Element::E5m2 | Element::S8 | Element::U8 => 8,
+            Element::F64 => 64,
+        }
+    }
+
+    pub fn is_integer(self) -> bool {
+        matches!(self, Element::S8 | Element::U8)
+    }
+}
+
+/// What sums of products are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sum {
+    F16,
+    F32,
+    F64,
+    S32,
+}
+
+/// A list of operands.
+pub(crate) type Srcs = SmallVec<[Src; 4]>;
+
+/// `mma.sync`
+#[derive(Debug, Clone)]
+pub(crate) struct Mma {
+    /// Rows, columns, depth.
+    pub shape: [usize; 3],
+    pub elements: [Element; 2],
+    /// Of the result and of the addend.
+    pub sums: [Sum; 2],
+    pub saturate: bool,
+    pub d: Vec<Reg>,
+    pub a: Srcs,
+    pub b: Srcs,
+    pub c: Srcs,
+}
+
+/// `wgmma.mma_async`
+#[derive(Debug, Clone)]
+pub(crate) struct Wgmma {
+    pub columns: usize,
+    pub depth: usize,
+    pub elements: [Element; 2],
+    pub sum: Sum,
+    pub saturate: bool,
+    pub d: Vec<Reg>,
+    /// One descriptor, or four registers.
+    pub a: Srcs,
+    pub b: Src,
+    /// Whether the accumulator is added: a predicate.
+    pub accumulate: Src,
+    pub negate: [bool; 2],
+    /// Whether an operand's depth is its slow index.
+    pub transposed: [bool; 2],
+}
+
+/// A load or store of 8 by 8 matrices of 16-bit elements.
+#[derive(Debug, Clone)]
+pub(crate) struct MatrixAccess {
+    pub space: Space,
+    pub address: Address,
+    pub transposed: bool,
+}
+
+/// What an mbarrier is asked to do.
+#[derive(Debug, Clone)]
+pub(crate) enum MbarrierAction {
+    Init {
+        count: Src,
+    },
+    Invalidate,
+    /// Arrives, after expecting bytes where that is said.
+    Arrive {
+        count: Src,
+        expect: Option<Src>,
+        drop: bool,
+        state: Option<Reg>,
+    },
+    Expect(Src),
+    Complete(Src),
+    /// Whether a phase is over: of a state, or of a parity.
+    Test {
+        done: Reg,
+        state: Src,
+        parity: bool,
+        blocks: bool,
+    },
+    /// The earlier `cp.async` of a thread arrive when they have landed.
+    ArriveAfterCopies {
+        counted: bool,
+    },
+}
+
+/// A copy between global and shared memory by the asynchronous engine.
+#[derive(Debug, Clone)]
+pub(crate) struct Bulk {
+    pub shared: Address,
+    pub global: Address,
+    /// The number of bytes, of a plain copy.
+    pub size: Option<Src>,
+    /// Coordinates, innermost first; then `global` is the address of a tensor map.
+    pub coords: Srcs,
+    /// Of a load.
+    pub mbarrier: Option<Address>,
+    /// How a store combines with what is there; replaces where none.
+    pub reduce: Option<&'static str>,
+}
+
 /// What an instruction does.
 #[derive(Debug, Clone)]
 pub(crate) enum Inst {
+    LoadMatrix {
+        access: MatrixAccess,
+        dst: Regs,
+    },
+    StoreMatrix {
+        access: MatrixAccess,
+        src: Srcs,
+    },
+    Mma(Box<Mma>),
+    /// A copy of a thread in the background: how many bytes of the size are read, the rest is zero.
+    Copy {
+        shared: Address,
+        global: Address,
+        size: u32,
+        read: Option<Src>,
+    },
+    CopyCommit,
+    /// Waits until at most so many groups are on their way; all copies where none.
+    CopyWait(Option<u32>),
+    Mbarrier {
+        at: Address,
+        action: Box<MbarrierAction>,
+    },
+    Bulk(Box<Bulk>),
+    BulkCommit,
+    BulkWait {
+        keep: u32,
+    },
+    ProxyFence,
+    Wgmma(Box<Wgmma>),
+    WgmmaFence,
+    WgmmaCommit,
+    WgmmaWait(u32),
     /// A function of lanes, without effects.
     Map {
         f: LaneFn,

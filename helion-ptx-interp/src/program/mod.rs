@@ -12,7 +12,8 @@ pub(crate) mod lanes;
 mod layout;
 pub(crate) mod names;
 
-use inst::{Constant, Reg, Step};
+use crate::report::Class;
+use inst::{Constant, Inst, Reg, Step};
 
 /// A value that is fixed for a warp when its block starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,6 +81,47 @@ impl Special {
     }
 }
 
+/// Registers that a step reads, and that it writes.
+pub(crate) type Watched = Option<Box<(Vec<Reg>, Vec<Reg>)>>;
+
+/// The registers that may hold results of asynchronous products, for each step that touches one.
+fn watch(steps: &[Step], registers: u32) -> Vec<Watched> {
+    let mut held = vec![false; registers as usize];
+    let mut any = false;
+    for step in steps {
+        if let Inst::Wgmma(w) = &step.inst {
+            any = true;
+            w.d.iter().copied().chain(w.a.iter().filter_map(|s| s.split().err())).for_each(|r| held[r as usize] = true);
+        }
+    }
+    if !any {
+        return Vec::new();
+    }
+    // Copies of results are results.
+    loop {
+        let mut grew = false;
+        for step in steps.iter().filter(|s| s.class == Class::Move) {
+            if let Inst::Map { dst, src, .. } = &step.inst
+                && src[0].split().is_err_and(|r| held[r as usize])
+                && !held[*dst as usize]
+            {
+                held[*dst as usize] = true;
+                grew = true;
+            }
+        }
+        if !grew {
+            break;
+        }
+    }
+    let watched = |step: &Step| {
+        let (mut read, mut written) = decode::matrix::touched(&step.inst);
+        read.retain(|r| held[*r as usize]);
+        written.retain(|r| held[*r as usize]);
+        (!read.is_empty() || !written.is_empty()).then(|| Box::new((read, written)))
+    };
+    steps.iter().map(watched).collect()
+}
+
 /// A kernel ready to run.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -97,4 +139,6 @@ pub(crate) struct Program {
     pub uses_dynamic: bool,
     /// Bytes of local memory of a thread.
     pub local: u32,
+    /// For each step: registers of asynchronous products that it reads and writes, where there are any.
+    pub watched: Vec<Watched>,
 }

@@ -61,6 +61,7 @@ yes:
   %h = call float @llvm.sqrt.f32(float %g)
   %sm = getelementptr float, ptr addrspace(3) @smem, i32 %t
   store float %h, ptr addrspace(3) %sm
+  store i32 0, ptr addrspace(3) @dyn
   call void @llvm.nvvm.barrier0()
   %tt = xor i32 %t, 1
   %sm2 = getelementptr float, ptr addrspace(3) @smem, i32 %tt

@@ -3,12 +3,14 @@
 //! Each group of instructions has a file. A group takes the modifiers that it understands out of [`Mods`]; what is left
 //! at the end is an error, so no modifier is ignored by mistake.
 
+mod asynchronous;
 mod bits;
 mod compare;
 mod control;
 mod convert;
 mod float;
 mod integer;
+pub(super) mod matrix;
 mod memory;
 mod mov;
 mod warp;
@@ -28,6 +30,8 @@ pub(super) fn decode<'a>(b: &mut Builder<'_, 'a>, raw: &Raw<'a>) -> Read<()> {
         || compare::decode(b, &mut m)?
         || convert::decode(b, &mut m)?
         || memory::decode(b, &mut m)?
+        || asynchronous::decode(b, &mut m)?
+        || matrix::decode(b, &mut m)?
         || control::decode(b, &mut m)?
         || warp::decode(b, &mut m)?;
     if !known {
