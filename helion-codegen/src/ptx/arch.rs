@@ -51,6 +51,11 @@ impl Arch {
         }
     }
 
+    /// Whether four warps together can multiply out of shared memory.
+    pub const fn has_warpgroups(self) -> bool {
+        matches!(self, Arch::Sm90a)
+    }
+
     /// Whether there are conversions between `f8e4m3` or `f8e5m2` and other floats.
     pub const fn has_fp8(self) -> bool {
         matches!(self, Arch::Sm89 | Arch::Sm90a)

@@ -71,6 +71,11 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Whether a parameter is known to be [`aligned`](Facts::aligned).
+    pub fn is_aligned(&self, parameter: usize) -> bool {
+        parameter < 64 && self.aligned >> parameter & 1 != 0
+    }
+
     /// What holds for arguments, given as words; `fix` are the symbols whose values become constants.
     pub fn of(params: &[Param], words: &[u64], fix: &[SymbolId]) -> Facts {
         let mut facts = Facts { narrow: true, ..Facts::default() };
@@ -130,11 +135,18 @@ pub enum Error {
 pub fn compile(f: &Function, options: &PtxOptions) -> Result<PtxKernel, Error> {
     #[cfg(feature = "llvm")]
     {
+        let words = rule::word_offsets(f).last().copied().unwrap_or(0);
+        if words > MOST_WORDS {
+            return Err(Error::TooLarge(format!(
+                "kernel `{}` has arguments of {words} words, a launch on a GPU takes {MOST_WORDS}\n  help: fewer tensors, or two kernels",
+                f.name
+            )));
+        }
         let stages = f.config.get(&Slot::kernel(Knob::Stages)).unwrap_or(STAGES) as u32;
         let known = known::Known::new(f, &options.facts);
         let mut f = f.clone();
         let on_matrix_units = |f: &Function, c: &helion_ir::loops::Contract| {
-            product::Product::of(f, &known, options.facts.aligned, c, WARPS, stages).is_some()
+            product::Product::of(f, &known, &options.facts, c, WARPS, stages, options.arch).is_some()
         };
         desugar::contracts(&mut f, &on_matrix_units);
         llvm::compile(&f, options, WARPS, stages)
@@ -145,6 +157,10 @@ pub fn compile(f: &Function, options: &PtxOptions) -> Result<PtxKernel, Error> {
         Err(Error::NoCodeGenerator)
     }
 }
+
+/// The most argument words: 4 kB of parameters, of which two words are the kernel's own.
+#[cfg(feature = "llvm")]
+const MOST_WORDS: usize = 510;
 
 /// log2 of the warps of a block, where nothing says otherwise.
 #[cfg(feature = "llvm")]

@@ -68,7 +68,7 @@ impl Plan {
         warps: u32,
         stages: u32,
     ) -> Result<Plan, Error> {
-        let planner = Planner::new(f, known, facts, warps, stages);
+        let planner = Planner::new(f, known, facts, arch, warps, stages);
         planner.run(arch)
     }
 
@@ -108,6 +108,7 @@ struct Planner<'a> {
     known: &'a Known,
     facts: &'a Facts,
     warps: u32,
+    arch: Arch,
     stages: u32,
     sites: Vec<Site<'a>>,
     products: Vec<(&'a Contract, Product)>,
@@ -140,7 +141,7 @@ pub(super) fn access(inst: &Inst) -> Option<(Mem, &[Val])> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(f: &'a Function, known: &'a Known, facts: &'a Facts, warps: u32, stages: u32) -> Planner<'a> {
+    fn new(f: &'a Function, known: &'a Known, facts: &'a Facts, arch: Arch, warps: u32, stages: u32) -> Planner<'a> {
         let extents = |b: &helion_ir::loops::Buffer| {
             b.dims.iter().map(|d| known.int(*d).map(|n| log2_up(n.max(0) as u64))).collect::<Option<Vec<u32>>>()
         };
@@ -148,7 +149,7 @@ impl<'a> Planner<'a> {
         let most = MOST_REGISTERS.trailing_zeros() + LANE_BITS as u32 + warps;
         let eligible = extents.iter().map(|e| e.as_ref().is_some_and(|e| e.iter().sum::<u32>() <= most)).collect();
         let (sites, products) = (Vec::new(), Vec::new());
-        let mut planner = Planner { f, known, facts, warps, stages, sites, products, eligible, extents };
+        let mut planner = Planner { f, known, facts, arch, warps, stages, sites, products, eligible, extents };
         planner.visit(&f.body);
         planner
     }
@@ -185,8 +186,9 @@ impl<'a> Planner<'a> {
     /// A product's result may be in registers, and its left operand when it is all of a buffer; other buffers that it
     /// reads must be in memory.
     fn contract(&mut self, c: &'a Contract) {
-        let aligned = self.facts.aligned;
-        let Some(p) = Product::of(self.f, self.known, aligned, c, self.warps, self.stages) else { return };
+        let Some(p) = Product::of(self.f, self.known, self.facts, c, self.warps, self.stages, self.arch) else {
+            return;
+        };
         if let Mem::Buffer(b) = c.rhs.mem {
             self.eligible[b.index()] = false;
         }
@@ -410,7 +412,8 @@ impl<'a> Planner<'a> {
     ) -> Result<Plan, Error> {
         let exchange = self.exchange(&nests);
         // Exchanges between warps have the first bytes.
-        let stage = exchange.next_multiple_of(128);
+        // What warpgroups read begins at a multiple of 1024.
+        let stage = exchange.next_multiple_of(1024);
         let bytes = self.products.iter().map(|(_, p)| p.bytes()).max();
         let shared = bytes.map_or(exchange, |b| stage + b);
         let products = self.products.iter().map(|(c, p)| (std::ptr::from_ref(*c) as usize, p.clone())).collect();
@@ -525,7 +528,7 @@ impl Runs {
                 Mem::Tensor(p) => match &planner.f.params[p.index()].kind {
                     ParamKind::Tensor { layout, dtype, .. } => {
                         let unit = !matches!(layout, Strides::Strided);
-                        (unit, dtype.size(), planner.facts.aligned >> p.index() & 1 != 0)
+                        (unit, dtype.size(), planner.facts.is_aligned(p.index()))
                     }
                     ParamKind::Scalar { .. } => continue,
                 },

@@ -8,9 +8,13 @@
 //! parts of both operands are copied to shared memory, several steps ahead of the one that is multiplied. In shared
 //! memory an operand is rows of 16-byte chunks, the chunks of a row swapped by the row's number ([`Tile::chunk`]), so
 //! that eight rows of a fragment lie in different banks.
+//!
+//! On Hopper the four warps of a *warpgroup* multiply together, 64 rows at a time, straight out of shared memory, where
+//! rows of 128 bytes with swapped chunks are one of the forms that the instruction reads.
 
 use super::known::Known;
 use super::layout::{Bit, LANE_BITS, Layout};
+use super::{Arch, Facts};
 use helion_ir::dtype::DType;
 use helion_ir::loops::{Contract, Function, Mem, Operand, ParamKind};
 use helion_ir::tile::Layout as Strides;
@@ -22,6 +26,8 @@ pub(super) const K: u32 = 16;
 /// A product on matrix instructions.
 #[derive(Clone, Debug)]
 pub(super) struct Product {
+    /// Whether warpgroups multiply, not single warps.
+    pub groups: bool,
     /// Element type of the operands.
     pub dtype: DType,
     /// Rows and columns of the result, powers of two.
@@ -76,10 +82,11 @@ impl Product {
     pub(super) fn of(
         f: &Function,
         known: &Known,
-        aligned: u64,
+        facts: &Facts,
         c: &Contract,
         warps: u32,
         stages: u32,
+        arch: Arch,
     ) -> Option<Product> {
         let dtype = element(f, &c.lhs)?;
         let halves = matches!(dtype, DType::F16 | DType::BF16) && element(f, &c.rhs) == Some(dtype);
@@ -94,33 +101,46 @@ impl Product {
             return None;
         }
         let k = known.bound(c.k.extent, c.k.bound).unwrap_or(u64::MAX);
+        let tiles = |step: u32| {
+            let lhs = tile(f, known, facts, &c.lhs, c.lhs.col, c.lhs.row, m, step);
+            let rhs = tile(f, known, facts, &c.rhs, c.rhs.row, c.rhs.col, n, step);
+            [lhs, rhs]
+        };
+        let stages = stages.clamp(2, 8);
+        let batch = c.batch.len();
+        let wide = |t: &Tile| t.width() == 64;
+        if arch.has_warpgroups()
+            && let Some(warps) = divide_groups(m, n, warps)
+            && tiles(64).iter().all(wide)
+        {
+            let [lhs, rhs] = tiles(64);
+            return Some(Product { groups: true, dtype, m, n, warps, step: 64, stages, batch, lhs, rhs });
+        }
         // Long sums take long steps: fewer barriers.
         let step = match k {
             0..=16 => 16,
             17..=128 => 32,
             _ => 64,
         };
-        let [rows, cols] = divide(m, n, warps)?;
-        let fragments = (m * n) >> (5 + rows + cols);
-        if fragments > 128 {
+        let warps = divide(m, n, warps)?;
+        if (m * n) >> (5 + warps[0] + warps[1]) > MOST {
             return None;
         }
-        let lhs = tile(f, known, aligned, &c.lhs, c.lhs.col, c.lhs.row, m, step);
-        let rhs = tile(f, known, aligned, &c.rhs, c.rhs.row, c.rhs.col, n, step);
-        let stages = stages.clamp(2, 8);
-        Some(Product { dtype, m, n, warps: [rows, cols], step, stages, batch: c.batch.len(), lhs, rhs })
+        let [lhs, rhs] = tiles(step);
+        Some(Product { groups: false, dtype, m, n, warps, step, stages, batch, lhs, rhs })
     }
 
     /// The layout of the result.
     pub(super) fn result(&self) -> Layout {
-        fragments(self.batch, self.m, self.n, self.warps)
+        fragments(self.batch, self.m, self.n, self.warps, self.groups)
     }
 
     /// The layout that the left operand has when it is fed from registers: the result of another product, its columns
     /// being the summed axis of this one.
     pub(super) fn left_registers(&self, k: u32) -> Option<Layout> {
         // A warp that has some columns only would need the other warps' registers.
-        (self.warps[1] == 0).then(|| fragments(self.batch, self.m, k.next_power_of_two(), [self.warps[0], 0]))
+        (self.warps[1] == 0)
+            .then(|| fragments(self.batch, self.m, k.next_power_of_two(), [self.warps[0], 0], self.groups))
     }
 
     /// Bytes of shared memory.
@@ -157,8 +177,26 @@ fn divide(m: u32, n: u32, warps: u32) -> Option<[u32; 2]> {
     Some([rows, cols])
 }
 
-/// The layout of fragments of the result of `m16n8`.
-fn fragments(batch: usize, m: u32, n: u32, warps: [u32; 2]) -> Layout {
+/// log2 of the warps along rows and columns when warpgroups multiply: each takes 64 rows at a time, further groups more
+/// rows, else half of the columns.
+fn divide_groups(m: u32, n: u32, warps: u32) -> Option<[u32; 2]> {
+    let groups = warps.checked_sub(2)?;
+    if m < 64 {
+        return None;
+    }
+    let rows = groups.min((m / 64).trailing_zeros());
+    let cols = groups - rows;
+    let own = n >> cols;
+    let fits = own >= 16 && (cols == 0 || own >= 64) && (m * n) >> (5 + warps) <= MOST;
+    fits.then_some([rows + 2, cols])
+}
+
+/// The most registers of a thread for one result.
+const MOST: u32 = 128;
+
+/// The layout of fragments of the result of `m16n8`. The four warps of a warpgroup have sixteen rows each of 64, then come
+/// the other groups' rows; single warps have neighbouring rows.
+fn fragments(batch: usize, m: u32, n: u32, warps: [u32; 2], groups: bool) -> Layout {
     let (row, col) = (batch, batch + 1);
     let (m, n) = (m.trailing_zeros(), n.trailing_zeros());
     let (own_m, own_n) = (m - warps[0], n - warps[1]);
@@ -166,10 +204,11 @@ fn fragments(batch: usize, m: u32, n: u32, warps: [u32; 2]) -> Layout {
     let mut reg: SmallVec<[Bit; 8]> = SmallVec::new();
     reg.extend([Bit::new(col, 0), Bit::new(row, 3)]);
     reg.extend(bits(col, 3..own_n));
-    reg.extend(bits(row, 4..own_m));
+    let (own, others) = if groups { (4 + warps[0]..m, 4..4 + warps[0]) } else { (4..own_m, own_m..m) };
+    reg.extend(bits(row, own));
     let lane: [Option<Bit>; LANE_BITS] =
         [(col, 1), (col, 2), (row, 0), (row, 1), (row, 2)].map(|(axis, bit)| Some(Bit::new(axis, bit)));
-    let warp = bits(row, own_m..m).chain(bits(col, own_n..n)).map(Some).collect();
+    let warp = bits(row, others).chain(bits(col, own_n..n)).map(Some).collect();
     Layout { reg, lane, warp }
 }
 
@@ -179,7 +218,7 @@ fn fragments(batch: usize, m: u32, n: u32, warps: [u32; 2]) -> Layout {
 fn tile(
     f: &Function,
     known: &Known,
-    aligned: u64,
+    facts: &Facts,
     o: &Operand,
     summed: Option<u32>,
     other: Option<u32>,
@@ -194,9 +233,7 @@ fn tile(
         && even
         && match o.mem {
             Mem::Tensor(p) => match &f.params[p.index()].kind {
-                ParamKind::Tensor { layout, .. } => {
-                    !matches!(layout, Strides::Strided) && aligned >> p.index() & 1 != 0
-                }
+                ParamKind::Tensor { layout, .. } => !matches!(layout, Strides::Strided) && facts.is_aligned(p.index()),
                 ParamKind::Scalar { .. } => false,
             },
             Mem::Buffer(_) => false,

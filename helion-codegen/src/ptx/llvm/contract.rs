@@ -9,6 +9,7 @@ use super::super::layout::Layout;
 use super::super::product::{K, Product, Tile};
 use super::emit::{Done, I, P, V, mistake};
 use super::lower::{Held, Lower};
+use super::matrix::Left;
 use super::stage::Source;
 use super::sync::{Shared, Touch};
 use helion_ir::dtype::DType;
@@ -193,12 +194,10 @@ impl<'c, 'a> Lower<'c, 'a> {
         }
         let begin = self.e.builder.build_load(word, done, "")?.into_int_value();
         self.counted(begin, job.steps, one, |s, step| {
-            s.e.wait_copies(job.p.stages - 2)?;
-            s.e.barrier()?;
+            s.arrive(job, job.p.stages - 2)?;
             let ahead = s.e.add(step, s.e.i32(stages - 1))?;
             let to = s.e.builder.build_load(word, free, "")?.into_int_value();
-            s.start_step(job, ahead, to)?;
-            s.multiply_turn(job, &fragments, [now, free])
+            s.multiply_turn(job, &fragments, [now, free], &mut |s| s.start_step(job, ahead, to))
         })?;
         self.e.wait_copies(0)
     }
@@ -237,30 +236,50 @@ impl<'c, 'a> Lower<'c, 'a> {
             sources.push((source, left, ahead, variables));
         }
         self.counted(zero, count, one, |s, _| {
-            s.e.wait_copies(job.p.stages - 2)?;
-            s.e.barrier()?;
+            s.arrive(job, job.p.stages - 2)?;
             let to = s.e.builder.build_load(s.e.context.i32_type(), free, "")?.into_int_value();
-            for (source, left, ahead, variables) in &mut sources {
-                for (address, v) in ahead.copies.iter_mut().zip(variables.iter()) {
-                    let before = s.e.builder.build_load(t, *v, "")?.into_int_value();
-                    *address = s.e.add(before, ahead.by)?;
-                    s.e.builder.build_store(*v, *address)?;
+            s.multiply_turn(job, fragments, [now, free], &mut |s| {
+                for (source, left, ahead, variables) in &mut sources {
+                    for (address, v) in ahead.copies.iter_mut().zip(variables.iter()) {
+                        let before = s.e.builder.build_load(t, *v, "")?.into_int_value();
+                        *address = s.e.add(before, ahead.by)?;
+                        s.e.builder.build_store(*v, *address)?;
+                    }
+                    let at = s.stage_at(job, to, *left)?;
+                    s.copy_ahead(source, ahead, at)?;
                 }
-                let at = s.stage_at(job, to, *left)?;
-                s.copy_ahead(source, ahead, at)?;
-            }
-            s.e.end_copies()?;
-            s.multiply_turn(job, fragments, [now, free])
+                s.e.end_copies()
+            })
         })?;
         self.e.builder.build_store(done, count)?;
         Ok(())
     }
 
-    /// Multiplies the stage that has arrived and turns to the next.
-    fn multiply_turn(&mut self, job: &Job<'c, '_, 'a>, fragments: &Fragments<'c>, [now, free]: [P<'c>; 2]) -> Done {
+    /// Waits until only so many groups of copies are under way, for all threads, and for the multiplication before.
+    fn arrive(&mut self, job: &Job<'c, '_, 'a>, groups: u32) -> Done {
+        self.e.wait_copies(groups)?;
+        if job.p.groups {
+            self.e.show_to_warpgroups()?;
+        }
+        self.e.barrier()
+    }
+
+    /// Multiplies the stage that has arrived, starts copies by `copy`, and turns to the next.
+    fn multiply_turn(
+        &mut self,
+        job: &Job<'c, '_, 'a>,
+        fragments: &Fragments<'c>,
+        [now, free]: [P<'c>; 2],
+        copy: &mut dyn FnMut(&mut Self) -> Done,
+    ) -> Done {
         let word = self.e.context.i32_type();
         let stage = self.e.builder.build_load(word, now, "")?.into_int_value();
-        self.multiply_step(job, fragments, stage, None)?;
+        if job.p.groups {
+            self.multiply_groups(job, stage, None, copy)?;
+        } else {
+            copy(self)?;
+            self.multiply_step(job, fragments, stage, None)?;
+        }
         self.e.builder.build_store(free, stage)?;
         let each = i64::from(job.p.lhs.bytes() + job.p.rhs.bytes());
         let next = self.e.add(stage, self.e.i32(each))?;
@@ -291,8 +310,7 @@ impl<'c, 'a> Lower<'c, 'a> {
         for step in 0..count {
             // Of the groups under way only those of later steps may be left.
             let later = (stages - 2).min(count - 1 - step);
-            self.e.wait_copies(later)?;
-            self.e.barrier()?;
+            self.arrive(job, later)?;
             let ahead = step + stages - 1;
             if ahead < count {
                 self.start_step(job, number(self, ahead), number(self, ahead % stages * each))?;
@@ -300,7 +318,7 @@ impl<'c, 'a> Lower<'c, 'a> {
             let from = job.left.is_some().then_some(step * job.p.step);
             let stage = number(self, step % stages * each);
             if self.known.int(job.c.k.extent).is_some() {
-                self.multiply_step(job, &fragments, stage, from)?;
+                self.multiply_either(job, &fragments, stage, from)?;
                 continue;
             }
             // What was not copied may be anything.
@@ -308,7 +326,7 @@ impl<'c, 'a> Lower<'c, 'a> {
             let more = self.e.compare(IntPredicate::SLT, number(self, step), job.steps)?;
             self.e.branch(more, some, after)?;
             self.e.at(some);
-            self.multiply_step(job, &fragments, stage, from)?;
+            self.multiply_either(job, &fragments, stage, from)?;
             self.e.jump(after)?;
             self.e.at(after);
         }
@@ -318,6 +336,9 @@ impl<'c, 'a> Lower<'c, 'a> {
     /// Where the lanes' addresses of all fragments lie within a stage.
     fn fragments(&mut self, job: &Job<'c, '_, 'a>) -> Done<Fragments<'c>> {
         let p = job.p;
+        if p.groups {
+            return Ok(Fragments { left: Vec::new(), right: Vec::new() });
+        }
         let (own_m, own_n) = (p.m >> p.warps[0], p.n >> p.warps[1]);
         let warp_m = self.e.and(self.warp, self.e.i32((1 << p.warps[0]) - 1))?;
         let warp_n = self.e.shr(self.warp, u64::from(p.warps[0]))?;
@@ -325,6 +346,92 @@ impl<'c, 'a> Lower<'c, 'a> {
         let first_n = self.e.mul(warp_n, self.e.i32(i64::from(own_n)))?;
         let left = if job.left.is_some() { Vec::new() } else { self.lanes(p, p.lhs, first_m, own_m, [3, 4])? };
         Ok(Fragments { left, right: self.lanes(p, p.rhs, first_n, own_n, [4, 3])? })
+    }
+
+    /// Multiplies one step that has arrived, as the product wants it.
+    fn multiply_either(&mut self, job: &Job<'c, '_, 'a>, f: &Fragments<'c>, stage: I<'c>, from: Option<u32>) -> Done {
+        if job.p.groups {
+            self.multiply_groups(job, stage, from, &mut |_| Ok(()))
+        } else {
+            self.multiply_step(job, f, stage, from)
+        }
+    }
+
+    /// Multiplies one step by warpgroups, which begin; does `meanwhile`; and waits.
+    fn multiply_groups(
+        &mut self,
+        job: &Job<'c, '_, 'a>,
+        stage: I<'c>,
+        from: Option<u32>,
+        meanwhile: &mut dyn FnMut(&mut Self) -> Done,
+    ) -> Done {
+        let p = job.p;
+        let f32 = self.e.register_type(DType::F32);
+        let (left_at, right_at) = (self.stage_at(job, stage, true)?, self.stage_at(job, stage, false)?);
+        let rows_bits = p.warps[0] - 2;
+        let group = self.e.shr(self.warp, 2)?;
+        let group_m = self.e.and(group, self.e.i32((1 << rows_bits) - 1))?;
+        let group_n = self.e.shr(group, u64::from(rows_bits))?;
+        let own_n = p.n >> p.warps[1];
+        let sixty_fours = p.m >> (4 + p.warps[0]);
+        // A group's columns begin some rows on, or some columns of 64 on; either way 128 bytes for each of 64 rows.
+        let right_by = self.e.mul(group_n, self.e.i32(i64::from(own_n) * 128))?;
+        let right_at = self.e.offset(right_at, right_by)?;
+        let right = self.descriptor(p.rhs, right_at)?;
+        let mut flat = Vec::with_capacity(job.sums.len());
+        for s in &job.sums {
+            flat.push(self.e.builder.build_load(f32, *s, "")?);
+        }
+        let mut words: Vec<V<'c>> = Vec::new();
+        if let Some(from) = from {
+            for number in 0..sixty_fours {
+                for part in 0..p.step / K {
+                    words.extend(self.left_fragment(job, number << p.warps[0], from + part * K)?);
+                }
+            }
+        }
+        let (flat, words) = self.e.begin_warpgroup(&flat, &words)?;
+        let each = job.sums.len() / sixty_fours as usize;
+        let mut all: Vec<Vec<V<'c>>> = flat.chunks(each).map(<[V<'c>]>::to_vec).collect();
+        for (number, sums) in all.iter_mut().enumerate() {
+            let rows = self.e.add(group_m, self.e.i32((number as i64) << rows_bits))?;
+            let at = self.e.offset(left_at, self.e.mul(rows, self.e.i32(64 * 128))?)?;
+            let left = self.descriptor(p.lhs, at)?;
+            for part in 0..p.step / K {
+                let first = (number as u32 * (p.step / K) + part) as usize * 4;
+                let a = match words.get(first..first + 4) {
+                    Some(w) => Left::Registers([w[0], w[1], w[2], w[3]]),
+                    None => Left::Shared(self.along_sum(p.lhs, left, part)?),
+                };
+                let b = self.along_sum(p.rhs, right, part)?;
+                let across = [!p.lhs.along && from.is_none(), !p.rhs.along];
+                *sums = self.e.multiply_warpgroup(p.dtype, sums, a, b, across)?;
+            }
+        }
+        self.e.end_warpgroup()?;
+        meanwhile(self)?;
+        let flat: Vec<V<'c>> = all.into_iter().flatten().collect();
+        let flat = self.e.wait_warpgroup(&flat)?;
+        for (s, v) in job.sums.iter().zip(flat) {
+            self.e.builder.build_store(*s, v)?;
+        }
+        Ok(())
+    }
+
+    /// What a warpgroup instruction takes for a tile at an address: rows of 128 bytes with swapped chunks, eight rows
+    /// 1024 bytes apart from the next eight, columns of 64 as far apart as they are long.
+    fn descriptor(&mut self, tile: Tile, at: P<'c>) -> Done<I<'c>> {
+        let address = self.e.builder.build_ptr_to_int(at, self.e.context.i32_type(), "")?;
+        let address = self.e.to_i64(self.e.shr(self.e.and(address, self.e.i32(0x3ffff))?, 4)?)?;
+        let columns = if tile.along { 1 } else { i64::from(tile.rows) * 128 / 16 };
+        let rest = 1 << 62 | (1024 / 16) << 32 | columns << 16;
+        self.e.or(address, self.e.i64(rest))
+    }
+
+    /// A descriptor moved to a part of the step.
+    fn along_sum(&mut self, tile: Tile, descriptor: I<'c>, part: u32) -> Done<I<'c>> {
+        let bytes = if tile.along { part * K * 2 } else { part * K * 128 };
+        self.e.add(descriptor, self.e.i64(i64::from(bytes / 16)))
     }
 
     /// Multiplies one step that has arrived. With the left operand in registers, `from` is the step's first element.

@@ -225,7 +225,7 @@ impl<'c, 'a> Lower<'c, 'a> {
                 };
             }
             strides.reverse();
-            let aligned = if self.options.facts.aligned >> k & 1 != 0 { 4 } else { 0 };
+            let aligned = if self.options.facts.is_aligned(k) { 4 } else { 0 };
             let constant = !*mutable;
             self.tensors[k] = Some(Array { base, space: Space::Global, strides, dtype: *dtype, constant, aligned });
         }

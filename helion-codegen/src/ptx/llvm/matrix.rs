@@ -4,7 +4,16 @@
 
 use super::emit::{Done, Emit, I, P, V, mistake};
 use helion_ir::dtype::DType;
-use inkwell::types::BasicType;
+use inkwell::types::{BasicType, BasicTypeEnum};
+
+/// The left operand of a warpgroup instruction.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Left<'c> {
+    /// A descriptor of shared memory.
+    Shared(I<'c>),
+    /// A fragment.
+    Registers([V<'c>; 4]),
+}
 
 impl<'c> Emit<'c> {
     /// Loads four 8 × 8 matrices of 16-bit elements from shared memory, each row at the address that one lane gives;
@@ -62,6 +71,88 @@ impl<'c> Emit<'c> {
     /// Waits until no more than so many groups of this thread's copies are under way.
     pub(super) fn wait_copies(&self, groups: u32) -> Done {
         self.asm(None, &format!("cp.async.wait_group {groups};"), "~{memory}", &[], true).map(drop)
+    }
+
+    /// What this thread wrote to shared memory is seen by warpgroup instructions that follow a barrier.
+    pub(super) fn show_to_warpgroups(&self) -> Done {
+        self.asm(None, "fence.proxy.async.shared::cta;", "~{memory}", &[], true).map(drop)
+    }
+
+    /// What warpgroup instructions will use of registers, sums and fragments, is written from here on and not later.
+    pub(super) fn begin_warpgroup(&self, sums: &[V<'c>], words: &[V<'c>]) -> Done<(Vec<V<'c>>, Vec<V<'c>>)> {
+        let all: Vec<V<'c>> = sums.iter().chain(words).copied().collect();
+        let types: Vec<BasicTypeEnum<'c>> = all.iter().map(|v| v.get_type()).collect();
+        let result = self.context.struct_type(&types, false);
+        let class = |v: &V<'c>| if v.is_float_value() { "=f" } else { "=r" }.to_owned();
+        let tied = (0..all.len()).map(|k| k.to_string());
+        let constraints: Vec<String> = all.iter().map(class).chain(tied).chain(["~{memory}".to_owned()]).collect();
+        let line = "wgmma.fence.sync.aligned;";
+        let Some(made) = self.asm(Some(result.into()), line, &constraints.join(","), &all, true)? else {
+            return mistake("registers that went nowhere");
+        };
+        let part = |k: usize| self.part(made, k as u32);
+        let first = (0..sums.len()).map(part).collect::<Done<_>>()?;
+        Ok((first, (sums.len()..all.len()).map(part).collect::<Done<_>>()?))
+    }
+
+    /// Ends a group of warpgroup instructions.
+    pub(super) fn end_warpgroup(&self) -> Done {
+        self.asm(None, "wgmma.commit_group.sync.aligned;", "~{memory}", &[], true).map(drop)
+    }
+
+    /// Waits for all warpgroup instructions; the sums are there afterwards, and not before.
+    pub(super) fn wait_warpgroup(&self, sums: &[V<'c>]) -> Done<Vec<V<'c>>> {
+        self.on_sums("wgmma.wait_group.sync.aligned 0;", sums, &[], ",~{memory}")
+    }
+
+    /// `sums += a · b` of 64 rows, 16 elements of the summed axis and as many columns as `sums` has twice, where `b` is a
+    /// descriptor of shared memory. `across` says of `a` and `b` whether their rows run across the summed axis.
+    pub(super) fn multiply_warpgroup(
+        &self,
+        dtype: DType,
+        sums: &[V<'c>],
+        a: Left<'c>,
+        b: I<'c>,
+        across: [bool; 2],
+    ) -> Done<Vec<V<'c>>> {
+        let t = match dtype {
+            DType::F16 => "f16",
+            DType::BF16 => "bf16",
+            other => return mistake(format!("a warpgroup instruction for {other}")),
+        };
+        let n = sums.len();
+        let list: Vec<String> = (0..n).map(|k| format!("${k}")).collect();
+        let [ta, tb] = across.map(u8::from);
+        let (left, turned, args) = match a {
+            Left::Shared(d) => (format!("${}", 2 * n), format!("{ta}, {tb}"), vec![V::from(d), b.into()]),
+            Left::Registers(r) => {
+                let names: Vec<String> = (0..4).map(|k| format!("${}", 2 * n + k)).collect();
+                (format!("{{{}}}", names.join(", ")), format!("{tb}"), r.into_iter().chain([b.into()]).collect())
+            }
+        };
+        let line = format!(
+            "wgmma.mma_async.sync.aligned.m64n{}k16.f32.{t}.{t} {{{}}}, {left}, ${}, 1, 1, 1, {turned};",
+            n * 2,
+            list.join(", "),
+            2 * n + args.len() - 1
+        );
+        self.on_sums(&line, sums, &args, "")
+    }
+
+    /// A line that changes sums in place.
+    fn on_sums(&self, line: &str, sums: &[V<'c>], args: &[V<'c>], clobber: &str) -> Done<Vec<V<'c>>> {
+        let f32 = self.context.f32_type().as_basic_type_enum();
+        let result = self.context.struct_type(&vec![f32; sums.len()], false);
+        let mut constraints = vec!["=f".to_owned(); sums.len()];
+        constraints.extend((0..sums.len()).map(|k| k.to_string()));
+        constraints.extend(args.iter().map(|a| {
+            let wide = matches!(a, V::IntValue(i) if i.get_type().get_bit_width() == 64);
+            if wide { "l" } else { "r" }.to_owned()
+        }));
+        let all: Vec<V<'c>> = sums.iter().chain(args).copied().collect();
+        let made = self.asm(Some(result.into()), line, &format!("{}{clobber}", constraints.join(",")), &all, true)?;
+        let Some(made) = made else { return mistake("sums without registers") };
+        (0..sums.len()).map(|k| self.part(made, k as u32)).collect()
     }
 
     /// Two elements of 16 bits in one register, the first one low.
