@@ -4,6 +4,13 @@
 //! the kernel leaves it, with a [`Report`] of what it did, or a [`Fault`] that says kernel, line of PTX, block, thread,
 //! and what was wrong. Nothing here needs a GPU, a driver, or LLVM.
 //!
+//! What is a fault ([`FaultKind`]): accesses outside of live memory or not aligned, in every space; reads of shared memory that nobody
+//! wrote; races over shared memory, between warps and between lanes of a warp; waiting for what cannot happen; using data of
+//! background copies and products before their wait; leaving out a fence towards the asynchronous proxy; loops without
+//! end. A [`Report`] counts instructions, sectors of global memory and passes over the banks of shared memory, for each line. A
+//! [`TensorMap`] makes the 128 bytes that tensor copies need, from the inputs of the driver's function, so that a
+//! simulated driver can be built on a [`Device`].
+//!
 //! What is *not* modelled: time, caches, the memory model beyond barriers and acquire/release, blocks that run at
 //! the same time (they run one after another, so a block may wait for earlier ones only), and clusters of more than one
 //! block. Approximate functions (`ex2.approx`, …) are correctly rounded instead of approximate.

@@ -225,7 +225,7 @@ impl TensorMap {
                 let at = coords[d] + (index[d] * self.element_strides[d] as usize) as i64;
                 let stride = if d == 0 { bytes as u64 } else { self.strides[d - 1] };
                 let inside = at >= 0 && (at as u64) < self.extents[d];
-                address = address.filter(|_| inside).map(|a| a.wrapping_add(at as u64 * stride));
+                address = address.filter(|_| inside).map(|a| a.wrapping_add((at as u64).wrapping_mul(stride)));
             }
             f(n * bytes, address);
             for d in 0..rank {

@@ -30,6 +30,7 @@ use mbarrier::Mbarriers;
 use std::collections::VecDeque;
 use traffic::Site;
 use warp::{State, Warp};
+use wgmma::Warpgroup;
 
 /// Steps that a warp runs before others get their turn.
 const TURN: u32 = 1024;
@@ -56,6 +57,7 @@ pub(crate) struct Machine<'a> {
     barriers: Barriers,
     mbarriers: Mbarriers,
     landings: VecDeque<Landing>,
+    warpgroups: Vec<Warpgroup>,
     shape: Shape,
     block: [u32; 3],
     sites: Vec<Site>,
@@ -90,6 +92,7 @@ pub(crate) fn run(
         barriers: Barriers::default(),
         mbarriers: Mbarriers::default(),
         landings: VecDeque::new(),
+        warpgroups: Vec::new(),
         shape,
         block: [0; 3],
         sites: vec![Site::default(); program.steps.len()],
@@ -131,6 +134,7 @@ impl Machine<'_> {
         self.barriers = Barriers::default();
         self.mbarriers = Mbarriers::default();
         self.landings.clear();
+        self.warpgroups = (0..warps.len() / 4).map(|_| Warpgroup::default()).collect();
         let threads: u32 = self.shape.block.iter().product();
         for warp in warps.iter_mut() {
             let lanes = (threads - warp.index as u32 * 32).min(32);

@@ -82,15 +82,17 @@ impl Machine<'_> {
         let long =
             body.contains('l') || body.contains('z') || matches!(kind, "p" | "s" | "f" | "F" | "e" | "E" | "g" | "G");
         let size = if long { 8 } else { 4 };
-        *at = at.next_multiple_of(size);
+        *at = at.wrapping_add(size - 1) & !(size - 1);
         let bits = self.peek(warp, lane, Space::Generic, *at, size as usize)?;
-        *at += size;
+        *at = at.wrapping_add(size);
         let flags = body.trim_end_matches(['l', 'h', 'z']);
         let digits = flags.trim_start_matches(['-', '+', ' ', '#', '0']);
         let signs = &flags[..flags.len() - digits.len()];
+        // More than a thousand characters are nobody's wish.
+        let count = |digits: &str| digits.parse().unwrap_or(0usize).min(1000);
         let (width, precision) = match digits.split_once('.') {
-            Some((w, p)) => (w.parse().unwrap_or(0), Some(p.parse().unwrap_or(0usize))),
-            None => (digits.parse().unwrap_or(0usize), None),
+            Some((w, p)) => (count(w), Some(count(p))),
+            None => (count(digits), None),
         };
         let signed = if long { bits as i64 } else { i64::from(bits as u32 as i32) };
         let float = f64::from_bits(bits);

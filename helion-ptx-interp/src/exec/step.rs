@@ -29,6 +29,8 @@ pub(super) enum Flow {
     Some(u32),
     /// To the next step, but others should run first.
     Yield,
+    /// The same step again, once others have run.
+    Retry,
     /// Its lanes were put where they go.
     Gone,
 }
@@ -124,6 +126,10 @@ impl Machine<'_> {
                         back(warp, f.pc, f.mask & !lanes, State::Ready);
                     }
                     Flow::Gone => {}
+                    Flow::Retry => {
+                        warp.put(f);
+                        return self.check_limit(TURN - left);
+                    }
                     Flow::Yield => {
                         warp.starving += u32::from(!warp.fragments.is_empty());
                         back(warp, f.pc + 1, f.mask, State::Ready);
@@ -169,6 +175,13 @@ impl Machine<'_> {
         let site = &mut self.sites[f.pc as usize];
         site.count.warps += 1;
         site.count.threads += u64::from(mask.count_ones());
+        // Where nobody in particular is to blame, it is the first lane.
+        self.perform(warp, f, step, mask).at(mask.trailing_zeros() as usize)
+    }
+
+    /// What the lanes of `mask`, which are among the fragment's, do.
+    fn perform(&mut self, warp: &mut Warp, f: Fragment, step: &Step, mask: u32) -> Exec<Flow> {
+        let program = self.program;
         if let Some((read, written)) = program.watched.get(f.pc as usize).and_then(|w| w.as_deref()) {
             self.watch(warp, read, written, step.class, &step.inst)?;
         }
@@ -191,8 +204,8 @@ impl Machine<'_> {
             Inst::ProxyFence => self.shared.fence_proxy(warp.index),
             Inst::Wgmma(w) => self.wgmma(warp, w)?,
             Inst::WgmmaFence => self.wgmma_fence(warp),
-            Inst::WgmmaCommit => self.wgmma_commit(warp),
-            Inst::WgmmaWait(keep) => self.wgmma_wait(warp, *keep)?,
+            Inst::WgmmaCommit => self.wgmma_commit(warp)?,
+            Inst::WgmmaWait(keep) => return self.wgmma_wait(warp, *keep),
             Inst::Map { f, dst, src } => {
                 let mut out = [0; WARP];
                 let [a, b, c, d] = *src;

@@ -5,9 +5,11 @@
 
 use super::Machine;
 use super::matrix::dot;
+use super::step::Flow;
 use super::warp::Warp;
 use crate::fault::{Exec, FaultKind, trouble};
 use crate::memory::number;
+use crate::memory::order::Clock;
 use crate::program::inst::{Element, Inst, Reg, Src, Wgmma};
 use crate::report::Class;
 use crate::tensor_map::Swizzle;
@@ -25,14 +27,27 @@ pub(crate) struct Products {
     /// The time of the last fence, and now.
     fence: u64,
     now: u64,
-    /// What products read from shared memory and must not change: group, offset, bytes.
+}
+
+/// The four warps that multiply together. A product is one operation of all of them: when one of them has waited for it, it
+/// is over for all.
+#[derive(Debug, Default)]
+pub(crate) struct Warpgroup {
+    /// How many groups each warp has closed.
+    closed: [u64; 4],
+    /// For each group, what happened before its warps closed it.
+    clocks: Vec<Clock>,
+    /// What products read from shared memory and must not change until they are waited for: group, offset, bytes.
     operands: Vec<(u64, u64, Vec<u8>)>,
 }
 
 impl Products {
     pub fn reset(&mut self, registers: usize) {
-        *self =
-            Products { group: vec![0; registers], written: vec![1; registers], open: 1, now: 1, ..Products::default() };
+        self.group.clear();
+        self.group.resize(registers, 0);
+        self.written.clear();
+        self.written.resize(registers, 1);
+        (self.open, self.done, self.fence, self.now) = (1, 0, 0, 1);
     }
 }
 
@@ -112,15 +127,42 @@ impl Machine<'_> {
         p.fence = p.now;
     }
 
-    pub(super) fn wgmma_commit(&mut self, warp: &mut Warp) {
-        warp.products.open += 1;
+    /// These instructions are for the four warps of a warpgroup.
+    fn whole_warpgroup(&self, warp: &Warp) -> Exec<()> {
+        if warp.index / 4 >= self.warpgroups.len() {
+            return trouble(FaultKind::Misuse, "wgmma needs four warps; this block ends in the middle of a warpgroup");
+        }
+        Ok(())
     }
 
-    pub(super) fn wgmma_wait(&mut self, warp: &mut Warp, keep: u32) -> Exec<()> {
+    pub(super) fn wgmma_commit(&mut self, warp: &mut Warp) -> Exec<()> {
+        self.effects += 1;
+        self.whole_warpgroup(warp)?;
+        let group = warp.products.open;
+        warp.products.open += 1;
+        let mut clock = Clock::default();
+        self.shared.order.release(warp.index, &mut clock);
+        let all = &mut self.warpgroups[warp.index / 4];
+        all.closed[warp.index % 4] = group;
+        all.clocks.resize(all.clocks.len().max(group as usize + 1), Clock::default());
+        all.clocks[group as usize].join(&clock);
+        Ok(())
+    }
+
+    pub(super) fn wgmma_wait(&mut self, warp: &mut Warp, keep: u32) -> Exec<Flow> {
+        self.whole_warpgroup(warp)?;
         let p = &mut warp.products;
-        p.done = p.done.max((p.open - 1).saturating_sub(u64::from(keep)));
-        let done = p.done;
-        let over: Vec<_> = p.operands.extract_if(.., |o| o.0 <= done).collect();
+        let done = p.done.max((p.open - 1).saturating_sub(u64::from(keep)));
+        let all = &mut self.warpgroups[warp.index / 4];
+        if all.closed.iter().any(|c| *c < done) {
+            // Other warps of the warpgroup have yet to begin what this one waits for.
+            return Ok(Flow::Retry);
+        }
+        for group in p.done + 1..=done {
+            self.shared.order.acquire(warp.index, &all.clocks[group as usize]);
+        }
+        p.done = done;
+        let over: Vec<_> = all.operands.extract_if(.., |o| o.0 <= done).collect();
         for (_, at, bytes) in over {
             if self.shared.peek(at, bytes.len()) != bytes {
                 return trouble(
@@ -128,14 +170,12 @@ impl Machine<'_> {
                     format!("shared address {at:#x} was overwritten while a wgmma that reads it was not waited for"),
                 );
             }
-            // It was read until now, as far as later writers are concerned.
-            let who = self.who(warp, 0, false);
-            self.shared.read(who, at, bytes.len())?;
         }
-        Ok(())
+        Ok(Flow::Next)
     }
 
     pub(super) fn wgmma(&mut self, warp: &mut Warp, w: &Wgmma) -> Exec<()> {
+        self.whole_warpgroup(warp)?;
         let registers: Vec<Reg> = w.d.iter().copied().chain(w.a.iter().filter_map(|s| s.split().err())).collect();
         let from_registers = w.a.len() == 4;
         let fenced = if from_registers { &registers[..] } else { &w.d[..] };
@@ -211,7 +251,7 @@ impl Machine<'_> {
                     let (r, k) = if transposed { (i * per_piece + e, j) } else { (i, j * per_piece + e) };
                     all[r * depth + k] = super::matrix::value(element, number(piece));
                 }
-                warp.products.operands.push((warp.products.open, place, bytes));
+                self.warpgroups[warp.index / 4].operands.push((warp.products.open, place, bytes));
             }
         }
         Ok(all)

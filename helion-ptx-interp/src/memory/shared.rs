@@ -292,6 +292,8 @@ impl SharedMemory {
     pub fn fence_proxy(&mut self, warp: usize) {
         let known = self.order.clock(warp).clone();
         self.proxied.join(&known);
+        // What it stores from now on is not.
+        self.order.tick(warp);
     }
 
     /// Bytes without any check, for comparison.

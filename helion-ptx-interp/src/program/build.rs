@@ -452,7 +452,7 @@ impl<'m, 'a> Builder<'m, 'a> {
                             return self.error("a .global or .const variable inside of a function");
                         }
                     };
-                    if self.shared > MAX_SHARED || self.local > 1 << 24 {
+                    if self.shared > MAX_SHARED || self.local > 1 << 19 {
                         return self.error(format!("`{}` is too large for this space", v.name));
                     }
                     self.bind(v.name, binding);

@@ -351,8 +351,8 @@ impl<'a> Parser<'a> {
             self.expect(b']')?;
             count = count
                 .checked_mul(n)
-                .filter(|c| c.saturating_mul(element) <= 1 << 32)
-                .ok_or_else(|| ParseError::new(line, format!("`{name}` has more than 4 GiB")))?;
+                .filter(|c| c.saturating_mul(element) <= 1 << 28)
+                .ok_or_else(|| ParseError::new(line, format!("`{name}` has more than 256 MiB")))?;
         }
         let mut init = Vec::new();
         let mut offset = 0;
