@@ -66,25 +66,34 @@ fn numbers(dtype: DType, dims: &[u64], seed: u64) -> TensorArg {
     TensorArg::from_f64s(dtype, dims, (0..count).map(|i| at(i) as f64 - 3.0))
 }
 
+/// Loop IR as the backend gets it.
+fn lowered(kernel: &tile::Verified, config: &str, arch: Arch) -> loops::Function {
+    let config: Config = config.parse().expect("a config");
+    let target = target(arch);
+    let mut f = schedule::schedule(kernel, &config, &target).expect("a schedule");
+    passes::run(&mut f, &target);
+    f
+}
+
+fn agree(want: &Args, got: &Args, what: &str, code: &str) {
+    for (k, (want, got)) in want.params.iter().zip(&got.params).enumerate() {
+        if let (Arg::Tensor(want), Arg::Tensor(got)) = (want, got) {
+            got.close_to(want, 1e-3, 1e-3).unwrap_or_else(|e| panic!("{what}, parameter {k}: {e}\n{code}"));
+        }
+    }
+}
+
 /// Compiles and runs on both architectures; `matrix` says whether matrix instructions must be in the code.
 fn check(text: &str, config: &str, args: &Args, matrix: bool) {
     let kernel = tile::verify(tile::parse(text).expect("tile IR")).expect("a verified kernel");
-    let config: Config = config.parse().expect("a config");
     for arch in [Arch::Sm80, Arch::Sm90a] {
-        let target = target(arch);
-        let mut f = schedule::schedule(&kernel, &config, &target).expect("a schedule");
-        passes::run(&mut f, &target);
+        let f = lowered(&kernel, config, arch);
         let (mut want, mut got) = (args.clone(), args.clone());
         loops::interp::run(&f, &mut want).expect("the interpreter");
         let text = ptx::run(&f, arch, &mut got).unwrap_or_else(|e| panic!("{arch}, {config}: {e}"));
         let has = text.contains("mma.sync") || text.contains("wgmma");
         assert_eq!(has, matrix, "{arch}, {config}: matrix instructions\n{text}");
-        for (k, (want, got)) in want.params.iter().zip(&got.params).enumerate() {
-            if let (Arg::Tensor(want), Arg::Tensor(got)) = (want, got) {
-                got.close_to(want, 1e-3, 1e-3)
-                    .unwrap_or_else(|e| panic!("{arch}, {config}, parameter {k}: {e}\n{text}"));
-            }
-        }
+        agree(&want, &got, &format!("{arch}, {config}"), &text);
     }
 }
 
@@ -133,6 +142,41 @@ fn other_types_are_multiplied_without_matrix_instructions() {
             &args(DType::F32, size, false),
             false,
         );
+    }
+}
+
+/// A product of integers, with sums of 32 bits.
+fn integers(dtype: &str, turned: bool) -> String {
+    let text = if turned { transposed(dtype) } else { product(dtype, "contiguous", "contiguous") };
+    let text = text.replace("dot f32", "dot i32").replace("const f32 0.0", "const i32 0");
+    let text = text.replace(": f32[", ": i32[").replace("tensor f32[", "tensor i32[");
+    text.replace("const f32 0.5", "const i32 2").replace("%4: f32", "%4: i32").replace("%12: f32", "%12: i32")
+}
+
+#[test]
+fn elements_of_one_byte_have_matrix_instructions() {
+    for (dtype, name) in [(DType::I8, "i8"), (DType::U8, "u8")] {
+        for size in [[64, 64, 64], [33, 160, 48], [5, 7, 3]] {
+            for turned in [false, true] {
+                let mut args = args(dtype, size, turned);
+                args.params[2] = numbers(DType::I32, &[size[0], size[2]], 3).into();
+                check(&integers(name, turned), BLOCKS[0], &args, true);
+            }
+        }
+    }
+    // Both architectures of `check` differ here: only one of them multiplies floats of 8 bits.
+    for size in [[64, 64, 64], [33, 160, 48]] {
+        let text = transposed("f8e4m3");
+        let (mut want, got) = (args(DType::F8E4M3, size, true), args(DType::F8E4M3, size, true));
+        let kernel = tile::verify(tile::parse(&text).expect("tile IR")).expect("a verified kernel");
+        let f = lowered(&kernel, BLOCKS[0], Arch::Sm90a);
+        loops::interp::run(&f, &mut want).expect("the interpreter");
+        for (arch, matrix) in [(Arch::Sm80, false), (Arch::Sm90a, true)] {
+            let mut got = got.clone();
+            let code = ptx::run(&lowered(&kernel, BLOCKS[0], arch), arch, &mut got).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(code.contains("mma.sync"), matrix, "{arch}");
+            agree(&want, &got, arch.name(), &code);
+        }
     }
 }
 

@@ -20,16 +20,17 @@ use helion_ir::loops::{Contract, Function, Mem, Operand, ParamKind};
 use helion_ir::tile::Layout as Strides;
 use smallvec::SmallVec;
 
-/// Elements of the summed axis that one instruction takes.
-pub(super) const K: u32 = 16;
+/// Bytes of the summed axis that one instruction takes of each row: 16 elements of 16 bits, 32 of 8 bits.
+const K: u32 = 32;
 
 /// A product on matrix instructions.
 #[derive(Clone, Debug)]
 pub(super) struct Product {
     /// Whether warpgroups multiply, not single warps.
     pub groups: bool,
-    /// Element type of the operands.
+    /// Element type of the operands, and of the result.
     pub dtype: DType,
+    pub sum: DType,
     /// Rows and columns of the result, powers of two.
     pub m: u32,
     pub n: u32,
@@ -54,6 +55,8 @@ pub(super) struct Tile {
     /// Rows, and elements in a row.
     pub rows: u32,
     pub cols: u32,
+    /// Bytes of an element.
+    pub size: u32,
     /// Whether the tensor allows chunks of 16 bytes to be copied.
     pub chunks: bool,
 }
@@ -61,17 +64,25 @@ pub(super) struct Tile {
 impl Tile {
     /// Elements of a row that lie together; rows of more are cut in columns of so many.
     pub(super) fn width(self) -> u32 {
-        self.cols.min(64)
+        self.cols.min(128 / self.size)
+    }
+    /// Bytes of as many.
+    pub(super) fn line(self) -> u32 {
+        self.width() * self.size
+    }
+    /// Elements of a chunk.
+    pub(super) fn chunk(self) -> u32 {
+        16 / self.size
     }
     /// Bytes of one step.
     pub(super) fn bytes(self) -> u32 {
-        self.rows * self.cols * 2
+        self.rows * self.cols * self.size
     }
     /// By how much the row's number is shifted before it swaps chunks, and the mask of what is swapped.
     pub(super) fn swizzle(self) -> (u32, u32) {
-        match self.width() {
-            64 => (0, 7),
-            32 => (1, 3),
+        match self.line() {
+            128 => (0, 7),
+            64 => (1, 3),
             _ => (2, 1),
         }
     }
@@ -89,9 +100,9 @@ impl Product {
         arch: Arch,
     ) -> Option<Product> {
         let dtype = element(f, &c.lhs)?;
-        let halves = matches!(dtype, DType::F16 | DType::BF16) && element(f, &c.rhs) == Some(dtype);
+        let sum = f.buffers[c.acc.index()].dtype;
         let one = |e: &helion_ir::loops::Extent| known.bound(e.extent, e.bound) == Some(1);
-        if !halves || f.buffers[c.acc.index()].dtype != DType::F32 || !c.batch.iter().all(one) {
+        if element(f, &c.rhs) != Some(dtype) || !has_instruction(dtype, sum, arch) || !c.batch.iter().all(one) {
             return None;
         }
         let dims = &f.buffers[c.acc.index()].dims;
@@ -108,26 +119,33 @@ impl Product {
         };
         let stages = stages.clamp(2, 8);
         let batch = c.batch.len();
-        let wide = |t: &Tile| t.width() == 64;
+        let wide = |t: &Tile| t.line() == 128;
         if arch.has_warpgroups()
+            && dtype.size() == 2
             && let Some(warps) = divide_groups(m, n, warps)
             && tiles(64).iter().all(wide)
         {
             let [lhs, rhs] = tiles(64);
-            return Some(Product { groups: true, dtype, m, n, warps, step: 64, stages, batch, lhs, rhs });
+            return Some(Product { groups: true, dtype, sum, m, n, warps, step: 64, stages, batch, lhs, rhs });
         }
         // Long sums take long steps: fewer barriers.
-        let step = match k {
-            0..=16 => 16,
-            17..=128 => 32,
-            _ => 64,
-        };
+        let size = dtype.size() as u32;
+        let step = match k.saturating_mul(u64::from(size)) {
+            0..=32 => 32,
+            33..=256 => 64,
+            _ => 128,
+        } / size;
         let warps = divide(m, n, warps)?;
         if (m * n) >> (5 + warps[0] + warps[1]) > MOST {
             return None;
         }
         let [lhs, rhs] = tiles(step);
-        Some(Product { groups: false, dtype, m, n, warps, step, stages, batch, lhs, rhs })
+        Some(Product { groups: false, dtype, sum, m, n, warps, step, stages, batch, lhs, rhs })
+    }
+
+    /// Elements of the summed axis that one instruction takes.
+    pub(super) fn k(&self) -> u32 {
+        K / self.dtype.size() as u32
     }
 
     /// The layout of the result.
@@ -139,13 +157,24 @@ impl Product {
     /// being the summed axis of this one.
     pub(super) fn left_registers(&self, k: u32) -> Option<Layout> {
         // A warp that has some columns only would need the other warps' registers.
-        (self.warps[1] == 0)
+        (self.warps[1] == 0 && self.dtype.size() == 2)
             .then(|| fragments(self.batch, self.m, k.next_power_of_two(), [self.warps[0], 0], self.groups))
     }
 
     /// Bytes of shared memory.
     pub(super) fn bytes(&self) -> u32 {
         self.stages * (self.lhs.bytes() + self.rhs.bytes())
+    }
+}
+
+/// Whether there is a matrix instruction for operands of one type and sums of another.
+fn has_instruction(dtype: DType, sum: DType, arch: Arch) -> bool {
+    match dtype {
+        DType::F16 | DType::BF16 => sum == DType::F32,
+        DType::I8 | DType::U8 => sum == DType::I32,
+        DType::F8E4M3 | DType::F8E5M2 => sum == DType::F32 && arch.has_fp8(),
+        DType::Bool | DType::I16 | DType::I32 | DType::I64 | DType::U16 | DType::U32 | DType::U64 => false,
+        DType::F32 | DType::F64 => false,
     }
 }
 
@@ -226,9 +255,12 @@ fn tile(
     step: u32,
 ) -> Tile {
     let last = o.origin.len() as u32 - 1;
-    let across = other == Some(last) && summed != Some(last);
+    let size = element(f, o).map_or(2, |d| d.size() as u32);
+    // Only elements of 16 bits can be turned on their way from shared memory to registers.
+    let across = size == 2 && other == Some(last) && summed != Some(last);
     let runs = if across { other } else { summed } == Some(last);
-    let even = o.origin.last().is_some_and(|v| known.divisor(*v) >= 3 || known.int(*v) == Some(0));
+    let even =
+        o.origin.last().is_some_and(|v| known.divisor(*v) >= (16 / size).trailing_zeros() || known.int(*v) == Some(0));
     let chunks = runs
         && even
         && match o.mem {
@@ -239,5 +271,5 @@ fn tile(
             Mem::Buffer(_) => false,
         };
     let (rows, cols) = if across { (step, extent) } else { (extent, step) };
-    Tile { along: !across, rows, cols, chunks }
+    Tile { along: !across, rows, cols, size, chunks }
 }

@@ -6,7 +6,7 @@
 //! goes straight into the instructions.
 
 use super::super::layout::Layout;
-use super::super::product::{K, Product, Tile};
+use super::super::product::{Product, Tile};
 use super::emit::{Done, I, P, V, mistake};
 use super::lower::{Held, Lower};
 use super::matrix::Left;
@@ -86,7 +86,7 @@ impl<'c, 'a> Lower<'c, 'a> {
     /// The variables of the result, with what they begin with.
     fn begin_sums(&mut self, job: &mut Job<'c, '_, 'a>) -> Done {
         let layout = job.p.result();
-        let f32 = self.e.register_type(DType::F32);
+        let register = self.e.register_type(job.p.sum);
         if let Held::Registers(home, all) = self.buffers[job.c.acc.index()].clone() {
             let axes: Vec<Option<usize>> = (0..job.p.batch + 2).map(Some).collect();
             for r in 0..layout.registers() {
@@ -96,17 +96,17 @@ impl<'c, 'a> Lower<'c, 'a> {
             }
         } else {
             for _ in 0..layout.registers() {
-                job.sums.push(self.e.variable(f32)?);
+                job.sums.push(self.e.variable(register)?);
             }
         }
-        let zero: V<'c> = self.e.f32(0.0).into();
+        let zero = self.e.literal(helion_ir::eval::from_i64(job.p.sum, 0))?;
         let held = matches!(self.buffers[job.c.acc.index()], Held::Registers(..));
         for (r, p) in job.sums.iter().enumerate() {
             if !job.c.accumulate {
                 self.e.builder.build_store(*p, zero)?;
             } else if !held {
                 let (place, inside) = self.result_at(job, &layout, r)?;
-                let old = self.e.load_elements(place.space, place.base, DType::F32, 1, Some(inside), false)?[0];
+                let old = self.e.load_elements(place.space, place.base, job.p.sum, 1, Some(inside), false)?[0];
                 self.e.builder.build_store(*p, old)?;
             }
         }
@@ -121,8 +121,8 @@ impl<'c, 'a> Lower<'c, 'a> {
         let layout = job.p.result();
         for (r, p) in job.sums.iter().enumerate() {
             let (place, inside) = self.result_at(job, &layout, r)?;
-            let sum = self.e.builder.build_load(self.e.register_type(DType::F32), *p, "")?;
-            self.e.store_elements(place.space, place.base, DType::F32, &[sum], Some(inside))?;
+            let sum = self.e.builder.build_load(self.e.register_type(job.p.sum), *p, "")?;
+            self.e.store_elements(place.space, place.base, job.p.sum, &[sum], Some(inside))?;
         }
         Ok(())
     }
@@ -218,7 +218,11 @@ impl<'c, 'a> Lower<'c, 'a> {
         }
         // Columns that end within a chunk take the careful way.
         for s in [&job.lhs, &job.rhs].into_iter().filter(|s| !s.tile.along) {
-            let even = self.e.compare(IntPredicate::EQ, self.e.and(s.other, self.e.i64(7))?, self.e.i64(0))?;
+            let even = self.e.compare(
+                IntPredicate::EQ,
+                self.e.and(s.other, self.e.i64(i64::from(s.tile.chunk()) - 1))?,
+                self.e.i64(0),
+            )?;
             count = self.e.select(even, count.into(), zero.into())?.into_int_value();
         }
         // One step back: addresses are moved before they are used, so that one register holds each.
@@ -385,8 +389,8 @@ impl<'c, 'a> Lower<'c, 'a> {
         let mut words: Vec<V<'c>> = Vec::new();
         if let Some(from) = from {
             for number in 0..sixty_fours {
-                for part in 0..p.step / K {
-                    words.extend(self.left_fragment(job, number << p.warps[0], from + part * K)?);
+                for part in 0..p.step / p.k() {
+                    words.extend(self.left_fragment(job, number << p.warps[0], from + part * p.k())?);
                 }
             }
         }
@@ -397,8 +401,8 @@ impl<'c, 'a> Lower<'c, 'a> {
             let rows = self.e.add(group_m, self.e.i32((number as i64) << rows_bits))?;
             let at = self.e.offset(left_at, self.e.mul(rows, self.e.i32(64 * 128))?)?;
             let left = self.descriptor(p.lhs, at)?;
-            for part in 0..p.step / K {
-                let first = (number as u32 * (p.step / K) + part) as usize * 4;
+            for part in 0..p.step / p.k() {
+                let first = (number as u32 * (p.step / p.k()) + part) as usize * 4;
                 let a = match words.get(first..first + 4) {
                     Some(w) => Left::Registers([w[0], w[1], w[2], w[3]]),
                     None => Left::Shared(self.along_sum(p.lhs, left, part)?),
@@ -430,7 +434,7 @@ impl<'c, 'a> Lower<'c, 'a> {
 
     /// A descriptor moved to a part of the step.
     fn along_sum(&mut self, tile: Tile, descriptor: I<'c>, part: u32) -> Done<I<'c>> {
-        let bytes = if tile.along { part * K * 2 } else { part * K * 128 };
+        let bytes = if tile.along { part * 32 } else { part * 16 * 128 };
         self.e.add(descriptor, self.e.i64(i64::from(bytes / 16)))
     }
 
@@ -441,11 +445,11 @@ impl<'c, 'a> Lower<'c, 'a> {
         let (rows, cols) = (own_m / 16, own_n / 8);
         let left_at = self.stage_at(job, stage, true)?;
         let right_at = self.stage_at(job, stage, false)?;
-        for part in 0..p.step / K {
+        for part in 0..p.step / p.k() {
             let mut left = Vec::with_capacity(rows as usize);
             for row in 0..rows {
                 left.push(match from {
-                    Some(from) => self.left_fragment(job, row, from + part * K)?,
+                    Some(from) => self.left_fragment(job, row, from + part * p.k())?,
                     None => self.fragment(p.lhs, left_at, f.left[(part * rows + row) as usize])?,
                 });
             }
@@ -465,10 +469,10 @@ impl<'c, 'a> Lower<'c, 'a> {
     }
 
     fn multiply_into(&mut self, job: &Job<'c, '_, 'a>, first: usize, a: [V<'c>; 4], b: [V<'c>; 2]) -> Done {
-        let f32 = self.e.register_type(DType::F32);
-        let mut d = [self.e.f32(0.0).into(); 4];
+        let sum = self.e.register_type(job.p.sum);
+        let mut d = [self.e.literal(helion_ir::eval::from_i64(job.p.sum, 0))?; 4];
         for (k, d) in d.iter_mut().enumerate() {
-            *d = self.e.builder.build_load(f32, job.sums[first + k], "")?;
+            *d = self.e.builder.build_load(sum, job.sums[first + k], "")?;
         }
         let d = self.e.multiply(job.p.dtype, d, a, b)?;
         for (k, d) in d.into_iter().enumerate() {
@@ -485,9 +489,9 @@ impl<'c, 'a> Lower<'c, 'a> {
         let low = e.and(self.lane, e.i32(7))?;
         let bit = |k: u64| -> Done<I<'c>> { e.and(e.shr(self.lane, k)?, e.i32(1)) };
         let (half_row, half_k) = (bit(bits[0])?, bit(bits[1])?);
-        let line = tile.width() * 2;
+        let line = tile.line();
         let mut all = Vec::new();
-        for part in 0..p.step / K {
+        for part in 0..p.step / p.k() {
             for sixteen in 0..own / 16 {
                 all.push(if tile.along {
                     // Sixteen rows on, chunks are swapped alike.
@@ -498,7 +502,7 @@ impl<'c, 'a> Lower<'c, 'a> {
                     let row = e.add(low, e.shl(half_k, 3)?)?;
                     let (near, far) = (sixteen * 2 % 8, sixteen * 2 / 8);
                     let chunk = e.add(e.add(e.shr(first, 3)?, half_row)?, e.i32(i64::from(near)))?;
-                    (self.chunk_offset(tile, row, chunk)?, (far * tile.rows + part * K) * line)
+                    (self.chunk_offset(tile, row, chunk)?, (far * tile.rows + part * p.k()) * line)
                 });
             }
         }

@@ -29,19 +29,24 @@ impl<'c> Emit<'c> {
         Ok([self.part(all, 0)?, self.part(all, 1)?, self.part(all, 2)?, self.part(all, 3)?])
     }
 
-    /// `d + a · b` of 16 × 16 by 16 × 8 elements, in fragments.
+    /// `d + a · b` of 16 rows by 8 columns, 32 bytes of the summed axis, in fragments.
     pub(super) fn multiply(&self, dtype: DType, d: [V<'c>; 4], a: [V<'c>; 4], b: [V<'c>; 2]) -> Done<[V<'c>; 4]> {
-        let t = match dtype {
-            DType::F16 => "f16",
-            DType::BF16 => "bf16",
+        let (k, t, sum) = match dtype {
+            DType::F16 => (16, "f16", "f32"),
+            DType::BF16 => (16, "bf16", "f32"),
+            DType::F8E4M3 => (32, "e4m3", "f32"),
+            DType::F8E5M2 => (32, "e5m2", "f32"),
+            DType::I8 => (32, "s8", "s32"),
+            DType::U8 => (32, "u8", "s32"),
             other => return mistake(format!("a matrix instruction for {other}")),
         };
         let line = format!(
-            "mma.sync.aligned.m16n8k16.row.col.f32.{t}.{t}.f32 {{$0, $1, $2, $3}}, {{$4, $5, $6, $7}}, {{$8, $9}}, {{$10, $11, $12, $13}};"
+            "mma.sync.aligned.m16n8k{k}.row.col.{sum}.{t}.{t}.{sum} {{$0, $1, $2, $3}}, {{$4, $5, $6, $7}}, {{$8, $9}}, {{$10, $11, $12, $13}};"
         );
-        let four = self.context.struct_type(&[self.context.f32_type().as_basic_type_enum(); 4], false);
+        let four = self.context.struct_type(&[d[0].get_type(); 4], false);
         let args: Vec<V<'c>> = a.into_iter().chain(b).chain(d).collect();
-        let made = self.asm(Some(four.into()), &line, "=f,=f,=f,=f,r,r,r,r,r,r,0,1,2,3", &args, true)?;
+        let class = if sum == "f32" { "=f,=f,=f,=f" } else { "=r,=r,=r,=r" };
+        let made = self.asm(Some(four.into()), &line, &format!("{class},r,r,r,r,r,r,0,1,2,3"), &args, true)?;
         let Some(all) = made else { return mistake("a product without registers") };
         Ok([self.part(all, 0)?, self.part(all, 1)?, self.part(all, 2)?, self.part(all, 3)?])
     }

@@ -34,27 +34,24 @@ pub(super) struct Ahead<'c> {
     pub by: I<'c>,
 }
 
-/// Elements of a chunk.
-const CHUNK: u32 = 8;
-
 impl<'c, 'a> Lower<'c, 'a> {
     /// Where a chunk of a row lies in a tile, in bytes.
     pub(super) fn chunk_offset(&self, tile: Tile, row: I<'c>, chunk: I<'c>) -> Done<I<'c>> {
         let e = &self.e;
-        let in_row = tile.width() / CHUNK;
+        let in_row = tile.width() / tile.chunk();
         let (shift, mask) = tile.swizzle();
         let swap = e.and(e.shr(row, u64::from(shift))?, e.i32(i64::from(mask)))?;
         let column = e.shr(chunk, u64::from(in_row.trailing_zeros()))?;
         let place = e.xor(e.and(chunk, e.i32(i64::from(in_row) - 1))?, swap)?;
         let line = e.add(e.mul(column, e.i32(i64::from(tile.rows)))?, row)?;
-        let line = e.mul(line, e.i32(i64::from(tile.width()) * 2))?;
+        let line = e.mul(line, e.i32(i64::from(tile.line())))?;
         e.add(line, e.shl(place, 4)?)
     }
 
     /// The row and the chunk of a thread's first copy, and how many rows lie between its copies.
     fn own_chunk(&self, tile: Tile) -> Done<(I<'c>, I<'c>, u32)> {
         let threads = 32u32 << self.plan.warps;
-        let in_row = tile.cols / CHUNK;
+        let in_row = tile.cols / tile.chunk();
         let thread = self.e.or(self.e.shl(self.warp, 5)?, self.lane)?;
         let row = self.e.shr(thread, u64::from(in_row.trailing_zeros()))?;
         let chunk = self.e.and(thread, self.e.i32(i64::from(in_row) - 1))?;
@@ -64,7 +61,7 @@ impl<'c, 'a> Lower<'c, 'a> {
     /// Whether every thread copies as often as the others, with rows between that swap chunks alike.
     fn is_even(&self, tile: Tile) -> bool {
         let threads = 32u32 << self.plan.warps;
-        let in_row = tile.cols / CHUNK;
+        let in_row = tile.cols / tile.chunk();
         (tile.rows * in_row).is_multiple_of(threads) && (threads / in_row).is_multiple_of(8) && in_row <= threads
     }
 
@@ -96,7 +93,8 @@ impl<'c, 'a> Lower<'c, 'a> {
     pub(super) fn ahead(&mut self, s: &Source<'c, '_>, first: I<'c>) -> Done<Ahead<'c>> {
         let (row, chunk, apart) = self.own_chunk(s.tile)?;
         let place = self.chunk_offset(s.tile, row, chunk)?;
-        let (row, col) = (self.e.to_i64(row)?, self.e.to_i64(self.e.shl(chunk, 3)?)?);
+        let (row, col) =
+            (self.e.to_i64(row)?, self.e.to_i64(self.e.shl(chunk, u64::from(s.tile.chunk().trailing_zeros()))?)?);
         let mut copies = Vec::new();
         for turn in 0..s.tile.rows / apart {
             let row = self.e.add(row, self.e.i64(i64::from(turn * apart)))?;
@@ -107,7 +105,7 @@ impl<'c, 'a> Lower<'c, 'a> {
                 let row = self.e.select(inside, row.into(), self.e.i64(0).into())?.into_int_value();
                 (row, self.e.add(col, first)?)
             } else {
-                let end = self.e.add(col, self.e.i64(i64::from(CHUNK)))?;
+                let end = self.e.add(col, self.e.i64(i64::from(s.tile.chunk())))?;
                 let inside = self.e.compare(IntPredicate::SLE, end, s.other)?;
                 let col = self.e.select(inside, col.into(), self.e.i64(0).into())?.into_int_value();
                 (self.e.add(row, first)?, col)
@@ -124,7 +122,7 @@ impl<'c, 'a> Lower<'c, 'a> {
         let here = self.e.builder.build_ptr_to_int(here, t, "")?;
         let there = self.e.builder.build_ptr_to_int(there, t, "")?;
         let by = self.e.sub(there, here)?;
-        Ok(Ahead { copies, place, apart: apart * s.tile.width() * 2, by })
+        Ok(Ahead { copies, place, apart: apart * s.tile.line(), by })
     }
 
     /// Whether copies can be prepared: they come in whole chunks, also where the window ends.
@@ -147,7 +145,7 @@ impl<'c, 'a> Lower<'c, 'a> {
     /// The same element by element or chunk by chunk, each looked at by itself.
     fn stage_with_care(&mut self, s: &Source<'c, '_>, first: I<'c>, to: P<'c>) -> Done {
         let threads = 32u32 << self.plan.warps;
-        let in_row = s.tile.cols / CHUNK;
+        let in_row = s.tile.cols / s.tile.chunk();
         let chunks = s.tile.rows * in_row;
         let thread = self.e.or(self.e.shl(self.warp, 5)?, self.lane)?;
         // A loop, not written out: this is for the ends of windows and for operands that come in single elements.
@@ -163,7 +161,7 @@ impl<'c, 'a> Lower<'c, 'a> {
     /// One chunk of a row.
     fn stage_chunk(&mut self, s: &Source<'c, '_>, first: I<'c>, row: I<'c>, chunk: I<'c>, at: P<'c>) -> Done {
         let row = self.e.to_i64(row)?;
-        let col = self.e.to_i64(self.e.shl(chunk, 3)?)?;
+        let col = self.e.to_i64(self.e.shl(chunk, u64::from(s.tile.chunk().trailing_zeros()))?)?;
         let (row, col, rows, cols) = if s.tile.along {
             (row, self.e.add(col, first)?, s.other, s.summed)
         } else {
@@ -172,15 +170,16 @@ impl<'c, 'a> Lower<'c, 'a> {
         let inside = self.e.compare(IntPredicate::SLT, row, rows)?;
         let left = self.e.sub(cols, col)?;
         if s.tile.chunks {
-            let left = self.clamped(left, 0, i64::from(CHUNK))?;
-            let bytes = self.e.select(inside, self.e.shl(left, 1)?.into(), self.e.i64(0).into())?.into_int_value();
+            let left = self.clamped(left, 0, i64::from(s.tile.chunk()))?;
+            let bytes = self.e.mul(left, self.e.i64(i64::from(s.tile.size)))?;
+            let bytes = self.e.select(inside, bytes.into(), self.e.i64(0).into())?.into_int_value();
             // Also where nothing is copied the address must be a multiple of 16, which only rows inside promise.
             let row = self.e.select(inside, row.into(), self.e.i64(0).into())?.into_int_value();
             let from = self.window(s, row, col)?;
             return self.e.copy_chunk(at, from.base, Some(self.e.to_i32(bytes)?));
         }
-        let mut all: Vec<V<'c>> = Vec::with_capacity(CHUNK as usize);
-        for k in 0..i64::from(CHUNK) {
+        let mut all: Vec<V<'c>> = Vec::with_capacity(s.tile.chunk() as usize);
+        for k in 0..i64::from(s.tile.chunk()) {
             let here = self.e.add(col, self.e.i64(k))?;
             let more = self.e.compare(IntPredicate::SGT, left, self.e.i64(k))?;
             let mask = self.e.and(inside, more)?;
