@@ -20,7 +20,7 @@ use super::mode::{self, Action, Mode};
 use super::tensor::RawView;
 use super::{auto, cache, cuda, entry, exec};
 use crate::error::{Error, Result};
-use crate::settings;
+use crate::settings::{self, Stage};
 use helion_codegen::pipeline::Phase;
 use helion_codegen::ptx::Facts;
 use helion_ir::Loc;
@@ -304,7 +304,9 @@ impl<'t> Launching<'t> {
             if pinned.is_none() {
                 auto::tune(state, entry, &traced, threads);
             }
-            entry.code(&traced, pinned.as_deref(), state)
+            let code = entry.code(&traced, pinned.as_deref(), state)?;
+            dump_elsewhere(state, &traced, pinned.as_deref());
+            Ok(code)
         })?;
         execute(state, &code, threads)
     }
@@ -589,6 +591,17 @@ fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Bu
         mode::found(|f| f.written = written);
     }
     Ok(())
+}
+
+/// Dumps what a launch on the CPU would be for a GPU, if the settings name an architecture and ask for its stages.
+fn dump_elsewhere(state: &State, traced: &Traced, pinned: Option<&Config>) {
+    let wanted = settings::dump();
+    let Some(arch) = settings::gpu_arch().filter(|_| wanted.has(Stage::Ptx) || wanted.has(Stage::Llvm)) else { return };
+    if state.device() == Device::Cpu
+        && let Err(e) = explain_as(state, traced, Machine::arch(arch), pinned)
+    {
+        eprintln!("warning: kernel `{}` for {arch}: {e}", state.kernel);
+    }
 }
 
 /// What a launch on the CPU would be on a machine where nothing runs.
