@@ -375,7 +375,8 @@ impl<'c, 'a> Lower<'c, 'a> {
             Some(m) if self.depends(frame, m, 0) => 0,
             _ => self.run(frame, mem, index)?,
         };
-        let run = if registers.contains(&((1 << run) - 1)) { run } else { 0 };
+        // One point at a time is no run, whichever it is.
+        let run = if registers.contains(&0) && registers.contains(&((1 << run) - 1)) { run } else { 0 };
         for r in registers.iter().filter(|r| *r & ((1 << run) - 1) == 0) {
             let mut values = Vec::with_capacity(1 << run);
             for k in 0..1 << run {
