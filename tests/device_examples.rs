@@ -1,27 +1,51 @@
 //! Every example's check with its tensors on a GPU: on a simulated device, which checks each launch, and computes what
-//! the same loop IR computes on the CPU. Operands are transposed, windows of larger tensors or stepped backwards, too.
+//! the same loop IR computes on the CPU; and, where there is a code generator, on devices that run its PTX. Operands are
+//! transposed, windows of larger tensors or stepped backwards, too.
 #![allow(dead_code)] // the examples' own `main`
 #![allow(clippy::duplicate_mod, reason = "each example brings its support")]
 
 #[path = "support/fake_gpu.rs"]
 mod fake_gpu;
+#[cfg(feature = "llvm")]
+#[path = "support/ptx_gpu.rs"]
+mod ptx_gpu;
 
 use fake_gpu::{FakeGpu, Options};
 use helion::{Device, cuda, with_device};
+use std::sync::Arc;
 
-/// Declares an example and its test. A device whose buffers have a size that launches decide, and not enough shared
-/// memory for them, comes last.
+/// A device to run on, and how many launches it has seen.
+type Seen = (String, Device, Box<dyn Fn() -> u64>);
+
+fn device(name: &str, driver: Arc<dyn cuda::driver::Driver>, launches: impl Fn() -> u64 + 'static) -> Seen {
+    let device = Device::cuda(cuda::install(driver).expect("a driver")).expect("a device");
+    (name.to_owned(), device, Box::new(launches))
+}
+
+/// All devices. One has too little shared memory for buffers whose size launches decide.
+fn devices() -> Vec<Seen> {
+    helion::settings::set_cache("off").expect("a setting");
+    let mut all = Vec::new();
+    for (name, dynamic, shared) in [("simulated", false, 100 << 10), ("simulated, dynamic buffers", true, 2 << 10)] {
+        let driver = FakeGpu::new(Options { dynamic, shared, ..Options::default() });
+        all.push(device(name, driver.clone(), move || driver.launches()));
+    }
+    #[cfg(feature = "llvm")]
+    for (name, capability) in [("PTX for sm_80", (8, 0)), ("PTX for sm_90a", (9, 0))] {
+        let driver = ptx_gpu::PtxGpu::new(capability, |_, _| None);
+        all.push(device(name, driver.clone(), move || driver.launches()));
+    }
+    all
+}
+
+/// Declares an example and its test.
 macro_rules! check {
     ($example:ident, $file:literal, $sizes:expr, |$data:ident, $size:pat_param| $call:expr) => {
         #[path = $file]
         mod $example;
         #[test]
         fn $example() {
-            helion::settings::set_cache("off").expect("a setting");
-            for dynamic in [false, true] {
-                let shared = if dynamic { 2 << 10 } else { 100 << 10 };
-                let driver = FakeGpu::new(Options { dynamic, shared, ..Options::default() });
-                let device = Device::cuda(cuda::install(driver.clone()).expect("a driver")).expect("a device");
+            for (on, device, launches) in devices() {
                 for (name, data) in $example::support::Data::variants() {
                     if name == "special" {
                         continue;
@@ -30,20 +54,20 @@ macro_rules! check {
                         let $data = &mut data.clone();
                         let $size = size;
                         if let Err(error) = with_device(device, || $call) {
-                            panic!("{name} inputs, size {size:?}, dynamic buffers {dynamic}: {error}");
+                            panic!("{name} inputs, size {size:?}, {on}: {error}");
                         }
                     }
                 }
-                assert!(driver.launches() > 0, "nothing ran on the device");
+                assert!(launches() > 0, "nothing ran on {on}");
             }
         }
     };
 }
 
-const VECTORS: [usize; 4] = [0, 1, 17, 1009];
+const VECTORS: [usize; 5] = [0, 1, 17, 1009, 1025];
 const MATRICES: [[usize; 2]; 4] = [[0, 5], [1, 257], [17, 31], [33, 65]];
 const ROWS: [[usize; 2]; 4] = [[1, 1], [257, 1], [17, 31], [33, 65]];
-const PRODUCTS: [[usize; 3]; 5] = [[0, 3, 5], [3, 0, 5], [1, 33, 129], [13, 17, 19], [65, 129, 67]];
+const PRODUCTS: [[usize; 3]; 5] = [[0, 3, 5], [3, 0, 5], [1, 33, 129], [13, 17, 19], [65, 67, 67]];
 
 check!(vector_add, "../examples/vector_add.rs", VECTORS, |data, n| vector_add::check(n, data));
 check!(softmax, "../examples/softmax.rs", MATRICES, |data, [m, n]| softmax::check(m, n, data));

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use helion::prelude::Config;
 use helion_codegen::ptx::{Arch, PtxKernel};
 
-use crate::crash;
 use crate::kernels::{self, Case};
 use crate::sass;
+use crate::support::crash;
 use crate::table::{self, Row, Rows};
 use crate::tools::{Assembled, Scratch, Tools};
 
@@ -20,7 +20,7 @@ const ARCHS: [Arch; 2] = [Arch::Sm80, Arch::Sm90a];
 const CONFIGS: u64 = 2;
 
 /// Runs `f` for every case and architecture on all cores; returns what it found wrong.
-fn for_each(f: impl Fn(&Case, Arch) -> Result<(), String> + Sync) -> Vec<String> {
+pub fn for_each(f: impl Fn(&Case, Arch) -> Result<(), String> + Sync) -> Vec<String> {
     crash::install();
     let word = std::env::var("HELION_GPU").unwrap_or_default();
     let cases: Vec<Case> = kernels::all().into_iter().filter(|c| c.name.contains(&word)).collect();
