@@ -2,7 +2,8 @@
 //!
 //! The choice follows from what a tile variable does: an axis of a matrix product is blocked for
 //! registers and caches, the unit-stride axis of elementwise work in long runs, and an axis of rows one row
-//! at a time, so that what a row needs stays in the first-level cache.
+//! at a time, so that what a row needs stays in the first-level cache. Where threads run in lockstep a program instance
+//! belongs to a block of threads, and sizes are powers of two that give each of them a few elements.
 
 use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
 use helion_ir::target::Target;
@@ -19,6 +20,8 @@ struct Role {
     other_axis: bool,
     /// Last axis of an access that takes another axis whole.
     beside_full: bool,
+    /// Of a value that is computed, not just loaded.
+    computed: bool,
 }
 
 /// The roles of all tile variables, and whether the kernel has accesses over whole axes.
@@ -37,6 +40,10 @@ impl Roles {
     fn region(&mut self, func: &Function, region: &Region) {
         for inst in &region.body {
             self.inst(func, inst);
+            if !is_window(inst) {
+                let dims = inst.results.iter().flat_map(|r| &func.ty(*r).shape);
+                dims.for_each(|d| self.mark(*d, |r| r.computed = true));
+            }
             inst.regions.iter().for_each(|r| self.region(func, r));
         }
     }
@@ -77,6 +84,9 @@ impl Roles {
 
     /// The default for one variable, and the values worth trying.
     fn candidates(&self, t: TileId, grid: bool, target: &Target) -> (u64, Vec<u64>) {
+        if target.warp > 1 {
+            return self.candidates_in_lockstep(t);
+        }
         let role = self.of[t.index()];
         let lanes = u64::from(target.vector_bytes / 4).max(4);
         let (high, wide) = register_tile(target);
@@ -108,6 +118,29 @@ impl Roles {
         }
     }
 
+    /// The same for a block of threads.
+    fn candidates_in_lockstep(&self, t: TileId) -> (u64, Vec<u64>) {
+        let role = self.of[t.index()];
+        let streaming = self.of.iter().any(|r| r.cols && r.summed);
+        let rows_of_vectors = self.of.iter().any(|r| r.last_axis && !r.other_axis) || self.full;
+        let (default, others): (u64, &[u64]) = match role {
+            Role { batch: true, .. } => (1, &[2, 4]),
+            Role { cols: true, summed: true, .. } => (64, &[32, 128]),
+            Role { rows: true, .. } if streaming => (64, &[16, 32, 128]),
+            Role { rows: true, .. } => (64, &[16, 32, 128, 256]),
+            Role { cols: true, .. } => (128, &[32, 64, 256]),
+            // One turn of the loop: the product runs along the axis itself, with copies ahead of arithmetic.
+            Role { summed: true, computed: false, .. } => (WHOLE, &[32, 64, 128]),
+            Role { summed: true, .. } => (64, &[32, 128]),
+            Role { last_axis: true, beside_full: true, .. } => (128, &[32, 64, 256]),
+            Role { last_axis: true, other_axis: false, .. } => (1024, &[128, 256, 512, 2048, 4096]),
+            Role { last_axis: true, other_axis: true, .. } => (32, &[16, 64, 128]),
+            Role { other_axis: true, .. } if rows_of_vectors => (1, &[2, 4, 8]),
+            _ => (128, &[1, 32, 64, 256, 512, 1024]),
+        };
+        (default, others.to_vec())
+    }
+
     /// Candidates for one variable, the default first, then the rest in order. Where the length of the axis is known,
     /// nothing is longer, and the whole axis is among them.
     fn values(&self, func: &Function, t: TileId, target: &Target) -> Vec<u64> {
@@ -123,6 +156,17 @@ impl Roles {
         rest
     }
 }
+
+/// Whether a value is a part of a tensor as it is.
+fn is_window(inst: &Inst) -> bool {
+    match &inst.op {
+        Op::Load { index, .. } => !index.iter().any(|i| matches!(i, Index::Gather(_))),
+        op => matches!(op, Op::Permute(_)),
+    }
+}
+
+/// Longer than summed axes are.
+const WHOLE: u64 = 65536;
 
 /// Rows and columns of the register tile of products in `f32`: as many rows as leave registers for a row of the right
 /// operand, columns of two vectors.

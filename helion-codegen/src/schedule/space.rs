@@ -101,11 +101,12 @@ const SWIZZLED: u64 = 1;
 /// memory than the caches have for each core; in words.
 pub fn legal(func: &Function, config: &Config, target: &Target) -> Result<(), String> {
     check_config(func, config)?;
-    let room = target.l2_bytes.max(target.l3_bytes / u64::from(target.cores.max(1)));
+    let room = room(target);
     let needs = |config| resident_bytes(func, &blocks::choose(func, config, target));
     let (default, needs) = (needs(&Config::new()), needs(config));
     if needs > room.max(default) {
-        return Err(format!("blocks of a program instance need {needs} bytes, caches have {room} for each core"));
+        let near = if target.warp > 1 { "registers and shared memory" } else { "caches" };
+        return Err(format!("blocks of a program instance need {needs} bytes, {near} have {room} for each core"));
     }
     let knob = |k| config.get(&Slot::kernel(k));
     if let Some(group) = knob(Knob::Group)
@@ -121,6 +122,17 @@ pub fn legal(func: &Function, config: &Config, target: &Target) -> Result<(), St
         return Err(format!("`chunk={chunk}` has no effect without `fuse=off`"));
     }
     Ok(())
+}
+
+/// Bytes of the registers of a multiprocessor.
+const REGISTER_FILE: u64 = 256 << 10;
+
+/// Bytes that a program instance can keep near.
+fn room(target: &Target) -> u64 {
+    if target.warp > 1 {
+        return REGISTER_FILE + target.l1_bytes;
+    }
+    target.l2_bytes.max(target.l3_bytes / u64::from(target.cores.max(1)))
 }
 
 /// Bytes that one program instance keeps in memory at least: results of products, reductions, scans and control flow
