@@ -75,6 +75,7 @@ impl When {
             Knob::Order | Knob::Grid | Knob::Group | Knob::Keep => None,
             Knob::Fuse | Knob::Chunk | Knob::Interchange => None,
             Knob::Kc | Knob::Mc | Knob::Nc | Knob::Unroll | Knob::Stream | Knob::Threads | Knob::Share => None,
+            Knob::Warps | Knob::Registers => None,
         }
     }
 }

@@ -36,6 +36,6 @@ pub fn is_modelled(knob: Knob) -> bool {
         Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::User | Knob::Split => true,
         Knob::MicroRows | Knob::MicroVectors | Knob::Kc | Knob::Nc | Knob::Pack => true,
         Knob::Stages | Knob::Stream | Knob::Threads => true,
-        Knob::Mc | Knob::Unroll | Knob::Share => false,
+        Knob::Mc | Knob::Unroll | Knob::Share | Knob::Warps | Knob::Registers => false,
     }
 }

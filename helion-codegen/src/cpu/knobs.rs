@@ -260,7 +260,7 @@ pub fn settle(f: &mut Function, target: &Target) {
     let isa = isa(target);
     let tile = !features.products.is_empty() && Tile::of(knobs.micro, isa) != Tile::of((None, None), isa);
     let keep = |slot: &Slot, v: u64| match slot.knob {
-        Knob::Threads | Knob::Share | Knob::Split => false,
+        Knob::Threads | Knob::Share | Knob::Split | Knob::Warps | Knob::Registers => false,
         Knob::MicroRows | Knob::MicroVectors => tile,
         Knob::Kc => differs(v, standard.kc, |c| c.k.bound),
         Knob::Mc => differs(v, standard.mc, |c| c.m.bound),

@@ -16,6 +16,7 @@ mod arch;
 #[cfg(feature = "llvm")]
 mod desugar;
 mod kernel;
+mod knobs;
 #[cfg(feature = "llvm")]
 mod known;
 #[cfg(feature = "llvm")]
@@ -35,8 +36,6 @@ pub use rule::Values;
 
 use crate::backend::Backend;
 use helion_ir::config::{Config, ConfigSpace};
-#[cfg(feature = "llvm")]
-use helion_ir::config::{Knob, Slot};
 use helion_ir::loops::{Contract, Function, Inst, Op, Param, ParamKind, Stmt, SymbolId};
 use helion_ir::target::Target;
 use helion_ir::tile::{Dim, Layout};
@@ -142,14 +141,14 @@ pub fn compile(f: &Function, options: &PtxOptions) -> Result<PtxKernel, Error> {
                 f.name
             )));
         }
-        let stages = f.config.get(&Slot::kernel(Knob::Stages)).unwrap_or(STAGES) as u32;
+        let knobs = knobs::Knobs::of(&f.config);
         let known = known::Known::new(f, &options.facts);
         let mut f = f.clone();
         let on_matrix_units = |f: &Function, c: &helion_ir::loops::Contract| {
-            product::Product::of(f, &known, &options.facts, c, WARPS, stages, options.arch).is_some()
+            product::Product::of(f, &known, &options.facts, c, knobs.warps, knobs.stages, options.arch).is_some()
         };
         desugar::contracts(&mut f, &on_matrix_units);
-        llvm::compile(&f, options, WARPS, stages)
+        llvm::compile(&f, options, knobs)
     }
     #[cfg(not(feature = "llvm"))]
     {
@@ -161,13 +160,6 @@ pub fn compile(f: &Function, options: &PtxOptions) -> Result<PtxKernel, Error> {
 /// The most argument words: 4 kB of parameters, of which two words are the kernel's own.
 #[cfg(feature = "llvm")]
 const MOST_WORDS: usize = 510;
-
-/// log2 of the warps of a block, where nothing says otherwise.
-#[cfg(feature = "llvm")]
-const WARPS: u32 = 2;
-/// Steps of products in shared memory at a time, where nothing says otherwise.
-#[cfg(feature = "llvm")]
-const STAGES: u64 = 4;
 
 /// The size symbols that should be constants: those that give the shape of values which belong in registers, such as the
 /// depth of a head in attention. A launch puts their values into [`Facts::sizes`], and code is made for each.
@@ -217,14 +209,16 @@ impl Backend for PtxOptions {
     type Kernel = PtxKernel;
 
     fn legal(&self, config: &Config, target: &Target) -> Result<(), String> {
-        let _ = (config, target);
-        Ok(())
+        let _ = target;
+        knobs::legal(config)
     }
     fn add_knobs(&self, f: &Function, space: &mut ConfigSpace, target: &Target) {
-        let _ = (f, space, target);
+        let _ = target;
+        knobs::add(f, space);
     }
     fn settle(&self, f: &mut Function, target: &Target) {
-        let _ = (f, target);
+        let _ = target;
+        knobs::settle(f);
     }
     fn compile(&self, f: &Function) -> Result<PtxKernel, String> {
         compile(f, self).map_err(|e| e.to_string())

@@ -136,7 +136,7 @@ fn wide_hash(of: &impl Hash) -> u128 {
 fn is_backend(knob: Knob) -> bool {
     match knob {
         Knob::MicroRows | Knob::MicroVectors | Knob::Kc | Knob::Mc | Knob::Nc | Knob::Pack => true,
-        Knob::Unroll | Knob::Stages | Knob::Stream => true,
+        Knob::Unroll | Knob::Stages | Knob::Stream | Knob::Warps | Knob::Registers => true,
         Knob::Block | Knob::Order | Knob::Grid | Knob::Group | Knob::Keep => false,
         Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::User => false,
         // What launches read is named apart.

@@ -94,6 +94,12 @@ impl<'c> Emit<'c> {
         e
     }
 
+    /// Threads use so many registers at most.
+    pub(super) fn cap_registers(&self, most: u32) {
+        let cap = self.context.create_string_attribute("nvvm.maxnreg", &most.to_string());
+        self.function.add_attribute(AttributeLoc::Function, cap);
+    }
+
     pub(super) fn flag(&self, name: &str) -> Attribute {
         self.context.create_enum_attribute(Attribute::get_named_enum_kind_id(name), 0)
     }

@@ -88,11 +88,12 @@ pub(super) fn lower<'c>(
     known: &Known,
     plan: &Plan,
     entry: &str,
-    threads: u32,
+    (threads, registers): (u32, u32),
 ) -> Result<Module<'c>, Error> {
     let words = word_offsets(f);
     let count = words.last().copied().unwrap_or(0);
     let e = Emit::new(context, entry, count + 2, threads, options.arch);
+    e.cap_registers(registers);
     let smem = e.module.add_global(context.i8_type().array_type(0), Some(Space::Shared.number()), "smem");
     smem.set_linkage(Linkage::External);
     smem.set_alignment(1024);

@@ -30,6 +30,7 @@ mod tests;
 mod trigonometry;
 mod warp;
 
+use super::knobs::Knobs;
 use super::known::Known;
 use super::plan::Plan;
 use super::rule::Rule;
@@ -41,13 +42,13 @@ use inkwell::context::Context;
 ///
 /// # Errors
 /// See [`Error`].
-pub(super) fn compile(f: &Function, options: &PtxOptions, warps: u32, stages: u32) -> Result<PtxKernel, Error> {
+pub(super) fn compile(f: &Function, options: &PtxOptions, knobs: Knobs) -> Result<PtxKernel, Error> {
     let known = Known::new(f, &options.facts);
-    let plan = Plan::new(f, &known, &options.facts, options.arch, warps, stages)?;
+    let plan = Plan::new(f, &known, &options.facts, options.arch, knobs.warps, knobs.stages)?;
     let context = Context::create();
     let entry = module::entry_name(&f.name);
     let threads = 32 << plan.warps;
-    let module = lower::lower(&context, f, options, &known, &plan, &entry, threads)?;
+    let module = lower::lower(&context, f, options, &known, &plan, &entry, (threads, knobs.registers))?;
     let text = module::to_ptx(&module, options.arch)?;
     let rule = Rule::new(f, &plan.dynamic);
     Ok(PtxKernel {
