@@ -128,7 +128,7 @@ impl Roles {
             Role { cols: true, summed: true, .. } => (64, &[32, 128]),
             Role { rows: true, .. } if streaming => (64, &[16, 32, 128]),
             Role { rows: true, .. } => (64, &[16, 32, 128, 256]),
-            Role { cols: true, .. } => (128, &[32, 64, 256]),
+            Role { cols: true, .. } => (64, &[32, 128, 256]),
             // One turn of the loop: the product runs along the axis itself, with copies ahead of arithmetic.
             Role { summed: true, computed: false, .. } => (WHOLE, &[32, 64, 128]),
             Role { summed: true, .. } => (64, &[32, 128]),
