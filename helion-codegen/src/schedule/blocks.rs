@@ -22,6 +22,8 @@ struct Role {
     beside_full: bool,
     /// Of a value that is computed, not just loaded.
     computed: bool,
+    /// Rows or columns of a product of 16-bit floats.
+    narrow: bool,
 }
 
 /// The roles of all tile variables, and whether the kernel has accesses over whole axes.
@@ -53,10 +55,12 @@ impl Roles {
             Op::Dot { .. } => {
                 let (a, b) = (&func.ty(inst.args[0]).shape, &func.ty(inst.args[1]).shape);
                 let rank = a.len();
+                let dtype = func.ty(inst.args[0]).dtype;
+                let narrow = dtype.is_float() && dtype.size() == 2;
                 a[..rank - 2].iter().for_each(|d| self.mark(*d, |r| r.batch = true));
-                self.mark(a[rank - 2], |r| r.rows = true);
+                self.mark(a[rank - 2], |r| (r.rows, r.narrow) = (true, narrow));
                 self.mark(a[rank - 1], |r| r.summed = true);
-                self.mark(b[rank - 1], |r| r.cols = true);
+                self.mark(b[rank - 1], |r| (r.cols, r.narrow) = (true, narrow));
             }
             Op::Load { index, .. } | Op::Store { index, .. } | Op::Atomic { index, .. } => {
                 let full = index.iter().any(|i| matches!(i, Index::Full));
@@ -127,8 +131,11 @@ impl Roles {
             Role { batch: true, .. } => (1, &[2, 4]),
             Role { cols: true, summed: true, .. } => (64, &[32, 128]),
             Role { rows: true, .. } if streaming => (64, &[16, 32, 128]),
-            Role { rows: true, .. } => (64, &[16, 32, 128, 256]),
-            Role { cols: true, .. } => (64, &[32, 128, 256]),
+            // What matrix units take can have a result that fills the registers.
+            Role { rows: true, narrow: true, .. } => (128, &[16, 32, 64, 256]),
+            Role { cols: true, narrow: true, .. } => (128, &[32, 64, 256]),
+            Role { rows: true, .. } => (64, &[16, 32, 128]),
+            Role { cols: true, .. } => (64, &[32, 128]),
             // One turn of the loop: the product runs along the axis itself, with copies ahead of arithmetic.
             Role { summed: true, computed: false, .. } => (WHOLE, &[32, 64, 128]),
             Role { summed: true, .. } => (64, &[32, 128]),
