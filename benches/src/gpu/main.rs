@@ -40,7 +40,15 @@ struct Kernel {
 struct Row {
     kernel: Kernel,
     usage: Usage,
-    cost: MainLoop,
+    /// `None` when no loop has matrix instructions.
+    cost: Option<MainLoop>,
+}
+
+impl Row {
+    /// Instructions for the work of one `m16n8k16` product of a warp.
+    fn per_product(&self) -> f64 {
+        self.cost.as_ref().map_or(f64::INFINITY, MainLoop::per_product)
+    }
 }
 
 fn main() -> ExitCode {
@@ -110,7 +118,7 @@ fn read(folder: &Path) -> Result<Vec<Kernel>, String> {
 
 fn judge(kernel: Kernel, tools: &Tools) -> Result<Row, String> {
     let usage = tools.usage(&kernel.code)?.into_iter().next().ok_or("there is no kernel in it")?;
-    let cost = sass::main_loop(&tools.disassemble(&kernel.code)?).ok_or("no loop has matrix instructions")?;
+    let cost = sass::main_loop(&tools.disassemble(&kernel.code)?);
     Ok(Row { kernel, usage, cost })
 }
 
@@ -120,8 +128,8 @@ fn print(mut rows: Vec<Row>, all: bool, version: &str) {
     let spills = |r: &Row| r.usage.stack > 0;
     rows.sort_by(|a, b| {
         let key = |r: &Row| (r.kernel.name.clone(), r.kernel.target.clone(), r.kernel.compiler.clone(), spills(r));
-        let cost = |r: &Row| r.cost.per_product();
-        key(a).cmp(&key(b)).then(cost(a).total_cmp(&cost(b))).then(a.usage.registers.cmp(&b.usage.registers))
+        let registers = |r: &Row| r.usage.registers;
+        key(a).cmp(&key(b)).then(a.per_product().total_cmp(&b.per_product())).then(registers(a).cmp(&registers(b)))
     });
     if !all {
         rows.dedup_by(|b, a| {
@@ -145,17 +153,13 @@ fn print(mut rows: Vec<Row>, all: bool, version: &str) {
     for Row { kernel, usage, cost } in &rows {
         let Kernel { name, target, compiler, setting, shared, .. } = kernel;
         let shared = shared.map_or(String::new(), |s| format!("{}", s + usage.shared));
-        println!(
-            "| {name} | {target} | {compiler} | {setting} | {} x {} | {} | {:.2} | {:.2} | {} | {} | {shared} |",
-            cost.matrix_count,
-            cost.matrix,
-            cost.instructions,
-            cost.per_matrix(),
-            cost.per_product(),
-            usage.registers,
-            usage.stack,
-        );
-        if all {
+        let costs = cost.as_ref().map_or("none | | |".to_owned(), |c| {
+            let (count, matrix, instructions) = (c.matrix_count, &c.matrix, c.instructions);
+            format!("{count} x {matrix} | {instructions} | {:.2} | {:.2}", c.per_matrix(), c.per_product())
+        });
+        let (registers, stack) = (usage.registers, usage.stack);
+        println!("| {name} | {target} | {compiler} | {setting} | {costs} | {registers} | {stack} | {shared} |");
+        if let (true, Some(cost)) = (all, cost) {
             let counts: Vec<_> = cost.counts.iter().take(16).map(|(op, n)| format!("{op} {n}")).collect();
             println!("|  | | | {} | | | | | | | |", counts.join(", "));
         }

@@ -56,6 +56,7 @@ fn options() -> Result<Options, String> {
 }
 
 fn main() -> ExitCode {
+    helion::tuning::worker::<&str>([]);
     let done = options().and_then(|o| match &o.part {
         Some((kind, name)) => part(kind, name, &o),
         None => all(&o),
