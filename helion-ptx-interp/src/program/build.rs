@@ -24,7 +24,7 @@ pub(crate) fn build<'a>(globals: &Globals<'_, 'a>, entry: &Function<'a>) -> Read
     let mut offset = 0;
     for p in &entry.params {
         offset = align_up(offset, u64::from(p.align));
-        b.bind(p.name, Binding::Place { space: Space::Param, offset });
+        b.bind(p.name, Binding::Place { space: Space::Param, offset })?;
         offset += p.size;
     }
     b.items(body)?;
@@ -113,10 +113,13 @@ impl<'m, 'a> Builder<'m, 'a> {
         self.scopes.push(Scope::new(self.labels.len() - 1));
     }
 
-    fn bind(&mut self, name: &'a str, binding: Binding) {
-        if let Some(scope) = self.scopes.last_mut() {
-            scope.names.insert(name, binding);
+    fn bind(&mut self, name: &'a str, binding: Binding) -> Read<()> {
+        if let Some(scope) = self.scopes.last_mut()
+            && scope.names.insert(name, binding).is_some()
+        {
+            return self.error(format!("`{name}` is declared twice"));
         }
+        Ok(())
     }
 
     fn scope_id(&self) -> usize {
@@ -392,7 +395,7 @@ impl<'m, 'a> Builder<'m, 'a> {
         self.returns.push(Vec::new());
         self.enter();
         for (name, binding) in places {
-            self.bind(name, binding);
+            self.bind(name, binding)?;
         }
         self.items(body)?;
         self.scopes.truncate(depth);
@@ -440,7 +443,7 @@ impl<'m, 'a> Builder<'m, 'a> {
                     }
                     _ => {
                         let reg = self.temp();
-                        self.bind(name, Binding::Reg(reg, *ty));
+                        self.bind(name, Binding::Reg(reg, *ty))?;
                     }
                 },
                 Item::Variable(v) => {
@@ -455,7 +458,7 @@ impl<'m, 'a> Builder<'m, 'a> {
                     if self.shared > MAX_SHARED || self.local > 1 << 19 {
                         return self.error(format!("`{}` is too large for this space", v.name));
                     }
-                    self.bind(v.name, binding);
+                    self.bind(v.name, binding)?;
                 }
                 Item::Label(name) => {
                     let (id, at) = (self.scope_id(), self.steps.len() as u32);
