@@ -116,6 +116,15 @@ fn races_between_lanes() {
     fine(32, "st.shared.b32 [a], i; bar.warp.sync -1; ld.shared.b32 b, [b];");
     fine(32, "st.shared.b32 [a], i; shfl.sync.bfly.b32 c, i, 1, 31, -1; ld.shared.b32 b, [b];");
     faults(32, "st.shared.b32 [s], i;", FaultKind::Race);
+    // Redundant lanes read what one of them then updates: a warp issues these in order.
+    fine(
+        32,
+        "st.shared.b32 [s], 1; bar.warp.sync -1; ld.shared.b32 b, [s]; setp.eq.u32 p, i, 0; @p st.shared.b32 [s], b;",
+    );
+    fine(
+        32,
+        "st.shared.b32 [s], 1; bar.warp.sync -1; ld.shared.b32 b, [s]; setp.eq.u32 p, i, 0; @p st.shared.b32 [s], 2;",
+    );
     fine(32, "st.shared.b32 [a], i; ld.shared.b32 b, [a]; st.shared.b32 [a], b;");
 }
 
@@ -152,13 +161,15 @@ fn threads_that_wait_for_ever() {
     );
     // Threads that have exited are not waited for.
     fine(64, "setp.lt.u32 p, i, 32; @p exit; bar.sync 0;");
-    faults(32, "L: bra L;", FaultKind::Deadlock);
+    faults(32, "L: bra L;", FaultKind::Limit);
     faults(32, "L: st.global.b32 [g], i; bra L;", FaultKind::Limit);
     faults(
         32,
         "st.shared.b32 [s], 0; bar.warp.sync -1; L: ld.volatile.shared.b32 b, [s]; setp.eq.u32 p, b, 0; @p bra L;",
-        FaultKind::Deadlock,
+        FaultKind::Limit,
     );
+    // A long computation is not a wait.
+    fine(1, "mov.u32 a, 0; L: add.u32 a, a, 1; setp.lt.u32 p, a, 400000; @p bra L;");
     faults(1, "trap;", FaultKind::Trap);
     faults(32, "bar.sync 0, 48;", FaultKind::Misuse);
     faults(32, "shfl.sync.bfly.b32 b, i, 1, 31, 0xfffe;", FaultKind::Misuse);

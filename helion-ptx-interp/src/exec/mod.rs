@@ -36,7 +36,8 @@ use wgmma::Warpgroup;
 const TURN: u32 = 1024;
 /// Turns after which fragments that were kept from running get one.
 const PATIENCE: u32 = 4;
-/// Rounds over all warps without any effect after which the block is stuck.
+/// Rounds over all warps in which each only looked whether it can go on, and nothing happened, after which the block is
+/// stuck.
 const STUCK: u32 = 400;
 
 /// The numbers of a launch.

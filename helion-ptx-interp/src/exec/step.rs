@@ -75,6 +75,8 @@ impl Machine<'_> {
             let mut meeting = warp.next_meeting(f.pc);
             loop {
                 if left == 0 {
+                    // A whole turn is work, even if nobody else can see it.
+                    self.effects += 1;
                     warp.starving = if warp.fragments.is_empty() { 0 } else { warp.starving + 1 };
                     warp.put(f);
                     return self.check_limit(TURN);

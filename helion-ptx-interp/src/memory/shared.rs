@@ -1,8 +1,9 @@
 //! Shared memory of a block, with a shadow that knows who touched each byte.
 //!
 //! For each byte the shadow keeps the last write and the reads since, with thread, time and line. An access that
-//! conflicts with one that is not known to have happened before is a race, whatever the values turn out to be. Two
-//! exceptions: a write that changes nothing, and accesses that are all atomic.
+//! conflicts with one that is not known to have happened before is a race, whatever the values turn out to be. Three
+//! exceptions: a write that changes nothing, accesses that are all atomic, and a write after a read by another lane of the same
+//! warp, which a warp issues in this order (redundant lanes read what one of them then updates).
 
 use super::order::{Clock, Order};
 use crate::fault::{Exec, FaultKind, trouble};
@@ -92,6 +93,11 @@ impl SharedMemory {
             return usize::from(stamp.lane) == who.lane || stamp.time < known;
         }
         stamp.time <= known
+    }
+
+    /// Whether a read is known to be over when a thread writes.
+    fn read_before(&self, stamp: Stamp, who: Who) -> bool {
+        usize::from(stamp.warp) == who.warp || self.before(stamp, who)
     }
 
     fn stamp(&self, who: Who) -> Stamp {
@@ -189,10 +195,10 @@ impl SharedMemory {
         }
         if cell.readers != 0 {
             let list = &self.readers[cell.readers as usize - 1];
-            if let Some(other) = list.iter().find(|s| s.time != 0 && !self.before(**s, who)) {
+            if let Some(other) = list.iter().find(|s| s.time != 0 && !self.read_before(**s, who)) {
                 return self.race(at, what, "read", *other);
             }
-        } else if cell.read.time != 0 && !self.before(cell.read, who) {
+        } else if cell.read.time != 0 && !self.read_before(cell.read, who) {
             return self.race(at, what, "read", cell.read);
         }
         Ok(())

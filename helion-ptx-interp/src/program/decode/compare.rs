@@ -129,6 +129,9 @@ fn set_predicate<'a>(b: &mut Builder<'_, 'a>, m: &mut Mods<'_, 'a>) -> Read<()> 
         Operand::Pair(p, q) => (b.dst_or_sink(p)?, b.dst_or_sink(q)?),
         _ => (Some(b.dst(dst)?), None),
     };
+    if let (Some(p), None, None) = (p, q, third) {
+        return b.map(f, p, &[x, y]);
+    }
     // Everything is computed before anything is written, as an operand may be overwritten.
     let first = b.temp();
     b.map(f, first, &[x, y])?;
