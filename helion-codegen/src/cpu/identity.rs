@@ -12,12 +12,16 @@ pub fn identity() -> Vec<(&'static str, String)> {
 fn model() -> (String, String) {
     use std::arch::x86_64::__cpuid;
     let mut name = Vec::new();
-    // Every processor with 64-bit registers has these leaves. In a virtual machine each costs microseconds.
+    // Every processor with 64-bit registers has these leaves. In a virtual machine each costs microseconds, so those
+    // after the end of the name are not asked for.
     for leaf in 0x8000_0002..=0x8000_0004 {
         let r = __cpuid(leaf);
         name.extend([r.eax, r.ebx, r.ecx, r.edx].iter().flat_map(|w| w.to_le_bytes()));
+        if let Some(end) = name.iter().position(|b| *b == 0) {
+            name.truncate(end);
+            break;
+        }
     }
-    name.retain(|b| *b != 0);
     let name = String::from_utf8_lossy(&name).split_whitespace().collect::<Vec<_>>().join(" ");
     let id = __cpuid(1).eax;
     let (family, model) = ((id >> 8 & 15) + (id >> 20 & 255), (id >> 4 & 15) | (id >> 16 & 15) << 4);
