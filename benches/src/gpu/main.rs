@@ -143,7 +143,8 @@ fn print(mut rows: Vec<Row>, all: bool, version: &str) {
          {version} for PTX, each peer's own assembler for its cubin): bf16 with f32 accumulation, a block of 128x128 of \
          the product, 128 queries of attention (not causal), head depth as named. Each compiler in the best of its \
          settings. `per MMA` divides by matrix instructions; `per m16n8k16` by the work they do for a warp, since one \
-         `HGMMA.64x128x16` is 16 of Ampere's.\n"
+         `HGMMA.64x128x16` is 16 of Ampere's. Both sides of a branch inside the loop count, such as code for blocks at \
+         the edge.\n"
     );
     println!(
         "| kernel | target | compiler | setting | matrix instruction | loop | per MMA | per m16n8k16 | registers | \
