@@ -3,8 +3,9 @@
 //! Called by compiled kernels with a block of words, see [`Word`]; afterwards the accumulator holds the product (or
 //! has it added). Panels live in the scratch memory that the block names.
 
-use super::pack::{Minor, pack};
+use super::pack::{Minor, Side, pack, pack_shared, shared};
 use super::{STEPS, SWEEPS};
+use crate::cpu::vector::ir::Packed;
 use helion_ir::dtype::DType;
 
 macro_rules! words {
@@ -33,6 +34,7 @@ words! {
     AccRow "Its bytes per row.";
     Scratch "Memory for panels, aligned to 64.";
     Accumulate "1 to add to the accumulator, 0 to replace it.";
+    Packed "What shares lanes in panels, see `pack::number`.";
     Rows "Rows of a full tile.";
     Columns "Columns of a full tile.";
     Kc "Steps of `k` per block.";
@@ -147,6 +149,18 @@ impl Job {
     fn step(&self, w: Word) -> isize {
         self.word(w) as i64 as isize
     }
+    /// What shares lanes in panels.
+    fn packed(&self) -> Option<Packed> {
+        shared(self.size(Word::Packed))
+    }
+    /// Words of a panel for each of its columns, or rows, at `k` steps.
+    fn depth(&self, k: usize) -> usize {
+        self.packed().map_or(k, |p| k.div_ceil(p.per_lane()))
+    }
+    /// The same for a row of the left operand, with what its sums begin with.
+    fn row_depth(&self, k: usize) -> usize {
+        self.depth(k) + usize::from(self.packed() == Some(Packed::I8))
+    }
     fn kernel(&self, w: Word) -> Kernel {
         // SAFETY: the word is the address of a compiled micro-kernel with this signature.
         unsafe { std::mem::transmute::<usize, Kernel>(self.word(w) as usize) }
@@ -217,7 +231,9 @@ unsafe fn in_place<T: Number>(job: &Job, k: usize, m: usize, n: usize) {
         for k0 in (0..k).step_by(kc) {
             let kb = kc.min(k - k0);
             // SAFETY: the rows exist, and scratch memory has room for a block of them.
-            each_sweep(mb, |i, rows, _| unsafe { pack_panel::<T>(job, (k0, kb), (m0 + i, rows), rows, panel, i * kb) });
+            each_sweep(mb, |i, rows, _| unsafe {
+                pack_panel::<T>(job, (k0, kb), (m0 + i, rows), rows, panel, (i * kb, None));
+            });
             for s0 in (0..kb).step_by(steps) {
                 let b = (job.word(Word::Rhs) as *const u8).wrapping_offset((k0 + s0) as isize * rhs_row);
                 each_sweep(mb, |i, rows, kernel| {
@@ -266,7 +282,8 @@ unsafe fn columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb): (usi
     let (rows, width, mc) = (job.size(Word::Rows), job.size(Word::Columns), job.size(Word::Mc));
     let size = size_of::<T>();
     let a = job.word(Word::Scratch) as *mut u8;
-    let tile = a.wrapping_add((mc.min(m).next_multiple_of(rows) * kb * size).next_multiple_of(64));
+    let (depth, row_depth) = (job.depth(kb), job.row_depth(kb));
+    let tile = a.wrapping_add((mc.min(m).next_multiple_of(rows) * row_depth * size).next_multiple_of(64));
     let b = tile.wrapping_add((rows * width * size).next_multiple_of(64));
     let group = if m <= mc { GROUP * width } else { nb };
     for g0 in (0..nb).step_by(group) {
@@ -280,11 +297,11 @@ unsafe fn columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb): (usi
                 unsafe { pack_rows::<T>(job, (k0, kb), (m0, mb), a) };
             }
             for j in (0..gb).step_by(width) {
-                let panel = b.wrapping_add(j * kb * size);
+                let panel = b.wrapping_add(j * depth * size);
                 for i in (0..mb).step_by(rows) {
                     let t = Tile { at: (m0 + i, n0 + g0 + j), rows: rows.min(mb - i), columns: width.min(gb - j) };
                     // SAFETY: the panels are packed, the tile lies in the accumulator.
-                    unsafe { t.run::<T>(job, a.wrapping_add(i * kb * size), panel, kb, add, tile.cast()) };
+                    unsafe { t.run::<T>(job, a.wrapping_add(i * row_depth * size), panel, depth, add, tile.cast()) };
                 }
             }
         }
@@ -295,7 +312,7 @@ unsafe fn columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb): (usi
 unsafe fn pack_columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb): (usize, usize), to: *mut T) {
     let from = DType::ALL[job.size(Word::RhsType)];
     let (row, col) = (job.step(Word::RhsRow), job.step(Word::RhsCol));
-    let width = job.size(Word::Columns);
+    let (width, depth, packed) = (job.size(Word::Columns), job.depth(kb), job.packed());
     let start = (job.word(Word::Rhs) as *const u8).wrapping_offset(k0 as isize * row + n0 as isize * col);
     // Where `k` is adjacent there is nothing to gain from strips.
     let strip = if row.abs() < col.abs() { kb } else { STRIP };
@@ -304,8 +321,16 @@ unsafe fn pack_columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb):
         for j in (0..nb).step_by(width) {
             let minor = Minor { count: width.min(nb - j), width, stride: col };
             let source = start.wrapping_offset(s0 as isize * row + j as isize * col);
-            // SAFETY: by the caller's promise.
-            unsafe { pack(source, from, minor, row, sb, to.add(j * kb + s0 * width)) };
+            // SAFETY: by the caller's promise; a strip is a whole number of lanes.
+            unsafe {
+                match packed {
+                    Some(p) => {
+                        let to = to.add(j * depth + s0 / p.per_lane() * width);
+                        pack_shared(source, from, minor, row, sb, to.cast(), (p, Side::Right));
+                    }
+                    None => pack(source, from, minor, row, sb, to.add(j * kb + s0 * width)),
+                }
+            }
         }
     }
 }
@@ -317,24 +342,31 @@ unsafe fn pack_rows<T: Number>(job: &Job, (k0, kb): (usize, usize), (m0, mb): (u
         let count = rows.min(mb - i);
         let width = if count == rows { rows } else { job.kernel_for(count).0 };
         // SAFETY: by the caller's promise.
-        unsafe { pack_panel::<T>(job, (k0, kb), (m0 + i, count), width, to, i * kb) };
+        unsafe { pack_panel::<T>(job, (k0, kb), (m0 + i, count), width, to, (i * job.row_depth(kb), job.packed())) };
     }
 }
 
-/// Packs some rows of the left operand as a panel, `at` elements after `to`.
+/// Packs some rows of the left operand as a panel, `at` elements after `to`, with what shares lanes in it.
 unsafe fn pack_panel<T: Number>(
     job: &Job,
     (k0, kb): (usize, usize),
     (m0, count): (usize, usize),
     width: usize,
     to: *mut u8,
-    at: usize,
+    (at, packed): (usize, Option<Packed>),
 ) {
     let from = DType::ALL[job.size(Word::LhsType)];
     let (row, col) = (job.step(Word::LhsRow), job.step(Word::LhsCol));
     let source = (job.word(Word::Lhs) as *const u8).wrapping_offset(m0 as isize * row + k0 as isize * col);
+    let minor = Minor { count, width, stride: row };
     // SAFETY: the rows lie in the left operand, the panel in scratch memory.
-    unsafe { pack(source, from, Minor { count, width, stride: row }, col, kb, to.cast::<T>().add(at)) };
+    unsafe {
+        let to = to.cast::<T>().add(at);
+        match packed {
+            Some(p) => pack_shared(source, from, minor, col, kb, to.cast(), (p, Side::Left)),
+            None => pack(source, from, minor, col, kb, to),
+        }
+    }
 }
 
 /// A tile of the accumulator, perhaps a partial one.

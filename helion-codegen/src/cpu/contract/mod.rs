@@ -19,7 +19,7 @@ mod tests;
 
 use super::knobs::{Knobs, Pack};
 use super::vector::Isa;
-use super::vector::ir::{Program, Ty};
+use super::vector::ir::{Packed, Program, Ty};
 use super::vector::micro::{MicroKernel, Sweep};
 use driver::Word;
 use helion_ir::dtype::DType;
@@ -101,6 +101,8 @@ pub(super) struct Form {
     pub columns: u64,
     /// Sizes of packed blocks.
     pub blocks: Blocks,
+    /// Elements of the panels that share lanes.
+    pub packed: Option<Packed>,
     /// Adds a full tile to the accumulator.
     pub add: Program,
     /// Stores a full tile.
@@ -118,8 +120,9 @@ pub(super) fn form(c: &Contract, acc: DType, lhs: DType, rhs: DType, isa: Isa, k
     let most = u64::from(tile.rows);
     let rows = c.m.bound.map_or(most, |b| most.min(b.max(1)));
     let lanes = isa.vector_bytes() / acc.size();
+    let packed = packed(acc, lhs, rhs).filter(|p| isa.multiplies(*p));
     let kernel = |rows: u64, accumulate| {
-        let k = MicroKernel { rows: rows as u32, vectors: tile.vectors, dtype: acc, unroll: 2, accumulate };
+        let k = MicroKernel { rows: rows as u32, vectors: tile.vectors, dtype: acc, packed, unroll: 2, accumulate };
         k.program(lanes).ok()
     };
     let edges = edges(rows).map(|r| Some((r, kernel(r, false)?))).collect::<Option<Vec<_>>>()?;
@@ -131,7 +134,18 @@ pub(super) fn form(c: &Contract, acc: DType, lhs: DType, rhs: DType, isa: Isa, k
         nc: up(knobs.blocks.nc, columns),
     };
     let (add, store) = (kernel(rows, true)?, kernel(rows, false)?);
-    Some(Form { dtype: acc, rows, columns, blocks, add, store, edges })
+    Some(Form { dtype: acc, rows, columns, blocks, packed, add, store, edges })
+}
+
+/// What can share lanes in panels of operands of types `lhs` and `rhs`.
+fn packed(acc: DType, lhs: DType, rhs: DType) -> Option<Packed> {
+    let small = |d| matches!(d, DType::I8 | DType::U8 | DType::I16);
+    match (acc, lhs, rhs) {
+        (DType::F32, DType::BF16, DType::BF16) => Some(Packed::Bf16),
+        (DType::I32, DType::I8, DType::I8) => Some(Packed::I8),
+        (DType::I32, lhs, rhs) if small(lhs) && small(rhs) => Some(Packed::I16),
+        (_, _, _) => None,
+    }
 }
 
 /// Whether a right operand of type `from` can be used where it is, for an accumulator of type `acc`.
@@ -167,6 +181,7 @@ impl Form {
             (Word::LhsType, super::runtime::ordinal(lhs)),
             (Word::RhsType, super::runtime::ordinal(rhs)),
             (Word::Accumulate, i64::from(accumulate)),
+            (Word::Packed, pack::number(self.packed)),
         ];
         for (i, (word, _)) in driver::EDGES.into_iter().enumerate() {
             words.push((word, self.edges.get(i).map_or(0, |(r, _)| *r as i64)));
@@ -179,6 +194,7 @@ impl Form {
         let size = self.dtype.size() as i64;
         let (rows, columns, kc) = (self.rows as i64, self.columns as i64, self.blocks.kc as i64);
         let fixed = (rows * kc + columns * kc + rows * columns) * size + 3 * 64;
-        (fixed, kc * size, kc * size)
+        // One more word for each row: what its sums begin with.
+        (fixed + rows * size, (kc + 1) * size, kc * size)
     }
 }

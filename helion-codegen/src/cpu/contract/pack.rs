@@ -4,6 +4,7 @@
 //! operand, columns of the right one), zeros beyond `count`.
 
 use super::driver::Number;
+use crate::cpu::vector::ir::Packed;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use helion_ir::dtype::{DType, Literal};
@@ -55,6 +56,130 @@ pub(super) unsafe fn pack<T: Number>(source: *const u8, from: DType, minor: Mino
         (_, DType::I16) => go!(i16, i32, i32::from),
         (_, DType::U16) => go!(u16, i32, i32::from),
         (_, _) => go!(i32, i32, true, |x| x),
+    }
+}
+
+/// Which operand a panel is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Its minor index are rows.
+    Left,
+    /// Its minor index are columns.
+    Right,
+}
+
+/// What shares lanes, as a word of the driver's block.
+pub(super) fn number(packed: Option<Packed>) -> i64 {
+    match packed {
+        None => 0,
+        Some(Packed::Bf16) => 1,
+        Some(Packed::I16) => 2,
+        Some(Packed::I8) => 3,
+    }
+}
+
+/// The same back.
+pub(super) fn shared(number: usize) -> Option<Packed> {
+    [Packed::Bf16, Packed::I16, Packed::I8].into_iter().find(|p| self::number(Some(*p)) == number as i64)
+}
+
+/// Packs one panel whose 32-bit lanes hold several steps of `k` each, zeros beyond the last.
+///
+/// Of 8-bit integers, the right operand is moved up by 128 to be unsigned; what that adds to the sums, 128 times the sum
+/// of a row of the left operand, is taken off where they begin: its panel starts with a word for each row.
+///
+/// # Safety
+/// As of [`pack`]; a lane is one element, and there is room for the words for rows.
+pub(super) unsafe fn pack_shared(
+    source: *const u8,
+    from: DType,
+    minor: Minor,
+    step: isize,
+    k: usize,
+    to: *mut u32,
+    (packed, side): (Packed, Side),
+) {
+    let headed = packed == Packed::I8 && side == Side::Left;
+    let flip = if packed == Packed::I8 && side == Side::Right { 0x8080_8080 } else { 0 };
+    let body = if headed { to.wrapping_add(minor.width) } else { to };
+    // SAFETY (all arms): by the caller's promise; the arm fits the source's type.
+    unsafe {
+        match (packed, from) {
+            (Packed::I8, _) => pack_lanes::<u8, 4>(source, minor, step, k, body, flip, true, u32::from),
+            (Packed::I16, DType::I8) => {
+                pack_lanes::<i8, 2>(source, minor, step, k, body, 0, false, |x| u32::from(i16::from(x) as u16));
+            }
+            (Packed::I16, DType::U8) => pack_lanes::<u8, 2>(source, minor, step, k, body, 0, false, u32::from),
+            (Packed::Bf16 | Packed::I16, _) => pack_lanes::<u16, 2>(source, minor, step, k, body, 0, true, u32::from),
+        }
+        if headed {
+            let width = minor.width;
+            std::slice::from_raw_parts_mut(to, width).fill(0);
+            let sums = std::slice::from_raw_parts_mut(to, width);
+            for words in std::slice::from_raw_parts(body, k.div_ceil(4) * width).chunks_exact(width) {
+                for (sum, word) in sums.iter_mut().zip(words) {
+                    let bytes = word.to_le_bytes().map(|b| i32::from(b as i8));
+                    *sum = sum.wrapping_sub((128 * (bytes[0] + bytes[1] + bytes[2] + bytes[3])) as u32);
+                }
+            }
+        }
+    }
+}
+
+/// Packs `PER` steps of `k` into each lane. Where `as_is`, an element has the bits that its part of a lane gets, before
+/// `flip` turns some.
+#[allow(clippy::too_many_arguments)]
+unsafe fn pack_lanes<S: Copy, const PER: usize>(
+    source: *const u8,
+    minor: Minor,
+    step: isize,
+    k: usize,
+    to: *mut u32,
+    flip: u32,
+    as_is: bool,
+    bits: impl Fn(S) -> u32,
+) {
+    let Minor { count, width, stride } = minor;
+    let (size, whole, left) = (size_of::<S>() as isize, k / PER, k % PER);
+    // SAFETY: `i < count`, and the steps of lane `g` exist up to `most`.
+    let lane = |i: usize, g: usize, most: usize| unsafe {
+        (0..most).fold(0, |word, e| {
+            let at = source.offset(i as isize * stride + (g * PER + e) as isize * step).cast::<S>();
+            word | bits(at.read_unaligned()) << (e * 32 / PER)
+        }) ^ flip
+    };
+    if stride == size {
+        for g in 0..whole {
+            for i in 0..count {
+                // SAFETY: inside the panel.
+                unsafe { *to.add(g * width + i) = lane(i, g, PER) };
+            }
+        }
+    } else if step == size && as_is {
+        // Lanes lie in the source as they will in the panel.
+        // SAFETY: by the caller's promise.
+        unsafe { pack_as::<u32, i32>(source, minor, 4, whole, to.cast(), flip == 0, |x| (x ^ flip) as i32) };
+    } else {
+        for g0 in (0..whole).step_by(8) {
+            for i in 0..count {
+                for g in g0..(g0 + 8).min(whole) {
+                    // SAFETY: inside the panel.
+                    unsafe { *to.add(g * width + i) = lane(i, g, PER) };
+                }
+            }
+        }
+    }
+    for i in 0..count {
+        if left > 0 {
+            // SAFETY: the last lane of the panel.
+            unsafe { *to.add(whole * width + i) = lane(i, whole, left) };
+        }
+    }
+    for g in 0..k.div_ceil(PER) {
+        for i in count..width {
+            // SAFETY: inside the panel.
+            unsafe { *to.add(g * width + i) = 0 };
+        }
     }
 }
 

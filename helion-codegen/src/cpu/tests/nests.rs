@@ -400,6 +400,28 @@ fn products_of_every_type() {
     }
 }
 
+/// Operands whose elements share lanes where the machine multiplies such lanes; rows on both sides of the most that
+/// are multiplied in place.
+#[test]
+fn products_of_elements_that_share_lanes() {
+    let shapes = [(1, 1, 1), (17, 33, 5), (20, 70, 26), (37, 5, 64), (16, 40, 11), (0, 4, 3), (30, 9, 0)];
+    let types = [
+        (DType::BF16, DType::BF16, DType::F32),
+        (DType::I8, DType::I8, DType::I32),
+        (DType::U8, DType::I8, DType::I32),
+        (DType::I16, DType::U8, DType::I32),
+    ];
+    for (lhs, rhs, acc) in types {
+        for (at, (m, n, k)) in shapes.into_iter().enumerate() {
+            let sizes = [("s", 2), ("m", m), ("n", n), ("k", k)];
+            let transposed = (at % 2 == 1, at / 2 % 2 == 1);
+            let blocks = ["pack=1", "pack=1 kc=9 mc=13 nc=33", "pack=1 kc=8 micro_rows=5 micro_vectors=3", "pack=0"];
+            let text = product(lhs, rhs, acc, transposed, &config(blocks[at % blocks.len()]));
+            check(&text, &sizes, 1e-3, false);
+        }
+    }
+}
+
 /// The text of a config for [`product`].
 fn config(text: &str) -> String {
     format!("\n  config {text}")

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use helion_ir::dtype::{DType, Literal};
 use smallvec::SmallVec;
 
-use super::ir::{Addr, Carry, Cmp, Fold, Inst, Op, Program, Rounding, Slot, SlotId, Trip, Ty, V};
+use super::ir::{Addr, Carry, Cmp, Fold, Inst, Op, Packed, Program, Rounding, Slot, SlotId, Trip, Ty, V};
 use super::verify::verify;
 
 /// Names a carry while a program is built.
@@ -291,6 +291,10 @@ impl Builder {
     pub fn fnma(&mut self, a: V, b: V, c: V) -> V {
         let ty = self.ty(a);
         self.value(Op::Fnma, &[a, b, c], ty)
+    }
+    /// `c` plus the products of the elements that share lanes.
+    pub fn dots(&mut self, packed: Packed, a: V, b: V, c: V) -> V {
+        self.value(Op::Dots(packed), &[a, b, c], packed.sum())
     }
     /// The square root.
     pub fn sqrt(&mut self, a: V) -> V {

@@ -8,7 +8,7 @@
 use half::{bf16, f16};
 use helion_ir::dtype::DType;
 
-use super::ir::{Addr, Carry, Cmp, Fold, Inst, Op, Program, Rounding, SlotId, Trip, Ty, V, Walk};
+use super::ir::{Addr, Carry, Cmp, Fold, Inst, Op, Packed, Program, Rounding, SlotId, Trip, Ty, V, Walk};
 use super::unroll::fold_op;
 
 /// Bits per lane: `u32` types zero-extended, masks 0 or 1.
@@ -209,6 +209,9 @@ impl Machine<'_> {
                 all(&|lane| convert(from, *to, arg(0)[lane]))
             }
             Op::Bitcast(_) => arg(0).clone(),
+            Op::Dots(packed) => {
+                all(&|lane| dots(*packed, arg(0)[lane] as u32, arg(1)[lane] as u32, arg(2)[lane] as u32))
+            }
             op @ (Op::Add
             | Op::Sub
             | Op::Mul
@@ -314,6 +317,30 @@ fn convert(from: Ty, to: Ty, bits: u64) -> u64 {
         (Ty::F32, Ty::F32) | (Ty::F64, Ty::F64) | (Ty::I32, Ty::I32) | (Ty::I64, Ty::I64) => bits,
         (Ty::Mask, _) | (_, Ty::Mask) => bits,
     }
+}
+
+/// One lane of [`Op::Dots`].
+fn dots(packed: Packed, a: u32, b: u32, c: u32) -> u64 {
+    let halves = |x: u32| [(x >> 16) as u16, x as u16];
+    let products = halves(a).into_iter().zip(halves(b));
+    let sum = match packed {
+        Packed::Bf16 => {
+            let number = |x: u16| f32::from_bits(u32::from(x) << 16);
+            let flushed = |x: f32| if x.is_subnormal() { x * 0.0 } else { x };
+            let step = |sum: f32, (a, b)| flushed(flushed(number(a)).mul_add(flushed(number(b)), flushed(sum)));
+            products.fold(f32::from_bits(c), step).to_bits()
+        }
+        Packed::I16 => {
+            let step =
+                |sum: u32, (a, b): (u16, u16)| sum.wrapping_add((i32::from(a as i16) * i32::from(b as i16)) as u32);
+            products.fold(c, step)
+        }
+        Packed::I8 => {
+            let bytes = a.to_le_bytes().into_iter().zip(b.to_le_bytes());
+            bytes.fold(c, |sum, (a, b)| sum.wrapping_add((i32::from(a) * i32::from(b as i8)) as u32))
+        }
+    };
+    u64::from(sum)
 }
 
 /// Operations from lanes of one type to the same type.

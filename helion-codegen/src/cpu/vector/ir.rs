@@ -141,6 +141,34 @@ pub enum Rounding {
     Zero,
 }
 
+/// Elements that share the 32-bit lanes of both factors of [`Op::Dots`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Packed {
+    /// Two bf16, added to an `f32`: first the product of the higher ones. Denormal numbers count as zero.
+    Bf16,
+    /// Two signed 16-bit integers; the sum wraps.
+    I16,
+    /// Four 8-bit integers, unsigned in the first factor and signed in the second; the sum wraps.
+    I8,
+}
+
+impl Packed {
+    /// How many share a lane.
+    pub const fn per_lane(self) -> usize {
+        match self {
+            Packed::Bf16 | Packed::I16 => 2,
+            Packed::I8 => 4,
+        }
+    }
+    /// The type of their sums.
+    pub const fn sum(self) -> Ty {
+        match self {
+            Packed::Bf16 => Ty::F32,
+            Packed::I16 | Packed::I8 => Ty::I32,
+        }
+    }
+}
+
 /// What an instruction does. Arguments → result.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Op {
@@ -177,6 +205,9 @@ pub enum Op {
     Fnma,
     /// `[x, n] → x * 2^n`, rounded once, of `f32` and integral `n`. AVX-512 only; `fuse` makes it.
     Scale,
+    /// `[a, b, c] → c` plus the products of what the lanes of `a` and `b` hold. Only where
+    /// [`Isa::multiplies`](super::Isa::multiplies).
+    Dots(Packed),
     /// `[x] → v`.
     Sqrt,
     /// `[x] → v`.
@@ -303,7 +334,7 @@ impl Op {
             Op::Const(_) | Op::Splat(_) | Op::Index | Op::Tail | Op::ReduceTo(..) => None,
             Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Min | Op::Max | Op::Fma | Op::Fnma | Op::Scale => None,
             Op::Sqrt | Op::Round(_) | Op::And | Op::Or | Op::Xor | Op::Shl(_) | Op::ShrU(_) | Op::ShrS(_) => None,
-            Op::Compare(_) | Op::Select | Op::Convert(_) | Op::Bitcast(_) => None,
+            Op::Compare(_) | Op::Select | Op::Convert(_) | Op::Bitcast(_) | Op::Dots(_) => None,
         }
     }
     /// Whether the op writes memory.

@@ -10,7 +10,7 @@
 use helion_ir::dtype::{DType, Literal};
 
 use super::builder::Builder;
-use super::ir::{Addr, Program, SlotId, Trip, Ty, Walk};
+use super::ir::{Addr, Packed, Program, SlotId, Trip, Ty, Walk};
 
 /// The words of the argument block.
 pub const A: SlotId = SlotId(0);
@@ -30,6 +30,9 @@ pub struct MicroKernel {
     pub vectors: u32,
     /// `f32`, `f64` or `i32`.
     pub dtype: DType,
+    /// Elements of the panels where several steps of `k` share a 32-bit lane. Of 8-bit integers the panel of B is
+    /// unsigned, and the panel of A begins with what the sums begin with, an `i32` for each row.
+    pub packed: Option<Packed>,
     /// Steps of `k` per iteration.
     pub unroll: u32,
     /// Whether the product is added to C rather than stored.
@@ -54,26 +57,38 @@ impl MicroKernel {
         let mut b = Builder::new(&name, Trip::Count);
         b.unroll(self.unroll);
         let (a_slot, b_slot, c_slot, stride) = (b.pointer(), b.pointer(), b.pointer(), b.stride());
-        let zero = b.constant(Literal::from_bits(self.dtype, 0));
-        let sums: Vec<_> = (0..rows * vectors).map(|_| b.carry(zero, None)).collect();
+        if self.packed.is_some_and(|p| p.sum() != ty) {
+            return Err(format!("no micro-kernel of {:?} with sums of {}", self.packed, self.dtype));
+        }
+        let headed = self.packed == Some(Packed::I8);
+        let starts: Vec<_> = match headed {
+            true => (0..rows).map(|i| b.load(Addr::fixed(a_slot).plus((i * size) as i32), self.dtype)).collect(),
+            false => vec![b.constant(Literal::from_bits(self.dtype, 0)); rows as usize],
+        };
+        let head = if headed { (rows * size) as i32 } else { 0 };
+        let sums: Vec<_> = (0..rows * vectors).map(|i| b.carry(starts[(i / vectors) as usize], None)).collect();
+        // What a panel holds for a row or column at a time.
+        let element = if self.packed.is_some() { DType::I32 } else { self.dtype };
         b.begin_body();
         let columns: Vec<_> = (0..vectors)
             .map(|j| {
                 let advance = (vectors as usize * lanes) as i32 * size as i32;
                 let walk = Walk::Bytes { advance, splat: false };
-                b.load(Addr { vectors: j, walk, ..Addr::unit(b_slot) }, self.dtype)
+                b.load(Addr { vectors: j, walk, ..Addr::unit(b_slot) }, element)
             })
             .collect();
         for i in 0..rows {
             let walk = Walk::Bytes { advance: (rows * size) as i32, splat: true };
-            let x = b.load(Addr { offset: (i * size) as i32, walk, ..Addr::unit(a_slot) }, self.dtype);
+            let x = b.load(Addr { offset: head + (i * size) as i32, walk, ..Addr::unit(a_slot) }, element);
             for (j, &column) in columns.iter().enumerate() {
                 let (carry, sum) = sums[(i * vectors) as usize + j];
-                let next = if ty.is_float() {
-                    b.fma(column, x, sum)
-                } else {
-                    let product = b.mul(column, x);
-                    b.add(sum, product)
+                let next = match self.packed {
+                    Some(packed) => b.dots(packed, column, x, sum),
+                    None if ty.is_float() => b.fma(column, x, sum),
+                    None => {
+                        let product = b.mul(column, x);
+                        b.add(sum, product)
+                    }
                 };
                 b.set_next(carry, next);
             }

@@ -80,6 +80,21 @@ impl Isa {
         }
     }
 
+    /// Whether it multiplies elements that share lanes, as [`Op::Dots`](ir::Op::Dots).
+    pub fn multiplies(self, packed: ir::Packed) -> bool {
+        #[cfg(all(target_arch = "x86_64", unix))]
+        return self == Isa::Avx512
+            && match packed {
+                ir::Packed::Bf16 => std::is_x86_feature_detected!("avx512bf16"),
+                ir::Packed::I16 | ir::Packed::I8 => std::is_x86_feature_detected!("avx512vnni"),
+            };
+        #[cfg(not(all(target_arch = "x86_64", unix)))]
+        {
+            let _ = packed;
+            false
+        }
+    }
+
     /// The best one of this machine.
     pub fn best() -> Isa {
         Isa::ALL.into_iter().find(|isa| isa.available()).unwrap_or(Isa::Clif128)
@@ -203,6 +218,10 @@ pub fn compile(program: &Program, isa: Isa, arena: &mut CodeArena) -> Result<Com
     let program = fused.as_ref().unwrap_or(program);
     if isa != Isa::Avx512 && program.body.iter().any(|i| i.op == ir::Op::Scale) {
         return Err(reason("no instruction scales by a power of two".into()));
+    }
+    let packed = |i: &ir::Inst| if let ir::Op::Dots(p) = i.op { Some(p) } else { None };
+    if program.body.iter().filter_map(packed).any(|p| !isa.multiplies(p)) {
+        return Err(reason("no instruction multiplies packed elements".into()));
     }
     match isa {
         #[cfg(target_arch = "x86_64")]

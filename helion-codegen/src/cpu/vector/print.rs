@@ -97,6 +97,7 @@ impl fmt::Display for Op {
             Op::Fma => f.write_str("fma"),
             Op::Fnma => f.write_str("fnma"),
             Op::Scale => f.write_str("scale"),
+            Op::Dots(packed) => write!(f, "dots {packed:?}"),
             Op::Sqrt => f.write_str("sqrt"),
             Op::Round(mode) => write!(f, "round {mode}"),
             Op::And => f.write_str("and"),

@@ -175,6 +175,7 @@ impl Checker<'_> {
             Op::Div => same(2, &Ty::is_float),
             Op::Fma | Op::Fnma => same(3, &Ty::is_float),
             Op::Scale => same(2, &|t| t == Ty::F32),
+            Op::Dots(packed) => want(&[Ty::I32, Ty::I32, packed.sum()], Some(packed.sum())),
             Op::Sqrt | Op::Round(_) => same(1, &Ty::is_float),
             Op::And | Op::Or | Op::Xor => same(2, &|_| true),
             Op::Shl(by) | Op::ShrU(by) | Op::ShrS(by) => {

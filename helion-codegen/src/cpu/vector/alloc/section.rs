@@ -182,7 +182,7 @@ impl<M: Machine> Alloc<'_, M> {
             let ty = self.staged.ty(r);
             let leads = |a: &&V| chain[a.0 as usize] != NEVER && self.staged.ty(**a) == ty;
             let from = match inst.op {
-                Op::Fma | Op::Fnma => inst.args.iter().rev().find(leads),
+                Op::Fma | Op::Fnma | Op::Dots(_) => inst.args.iter().rev().find(leads),
                 _ => inst.args.iter().find(leads),
             };
             if let Some(from) = from {
@@ -313,7 +313,9 @@ impl<M: Machine> Alloc<'_, M> {
             if later[arg] == NEVER {
                 let reg = self.reg[v.0 as usize];
                 self.drop_value(v);
-                if reg != NONE && self.reg[v.0 as usize] == NONE {
+                // The factors of packed products are read after the sum has its new place.
+                let factor = matches!(inst.op, Op::Dots(_)) && arg < 2;
+                if reg != NONE && self.reg[v.0 as usize] == NONE && !factor {
                     self.locked[self.class(v) as usize] &= !(1 << reg);
                 }
             }
@@ -360,6 +362,11 @@ impl<M: Machine> Alloc<'_, M> {
         let hint = self.hint[r.0 as usize];
         if hint != NONE && self.free(class) & (1 << hint) != 0 {
             return Some(hint);
+        }
+        if let (Op::Dots(_), Some(Place::Reg(sum))) = (inst.op, args.get(2))
+            && self.free(class) & (1 << sum) != 0
+        {
+            return Some(*sum);
         }
         if matches!(inst.op, Op::Fma | Op::Fnma) {
             // One operand is overwritten: one that is not needed any more saves a copy.

@@ -361,8 +361,8 @@ impl Lower<'_, '_> {
                 self.store(&addr, d, args[1], Some(args[0]));
                 None
             }
-            // Scaling is refused before.
-            Op::Prefetch(..) | Op::Scale => None,
+            // Scaling and products of packed elements are refused before.
+            Op::Prefetch(..) | Op::Scale | Op::Dots(_) => None,
             Op::ReduceTo(fold, id) => {
                 self.reduce(fold, id, ty, args[0]);
                 None

@@ -3,7 +3,7 @@
 use iced_x86::{Code, Register};
 
 use super::super::alloc::Place;
-use super::super::ir::{Op, Rounding, Ty};
+use super::super::ir::{Op, Packed, Rounding, Ty};
 use super::super::unroll::Section;
 use super::Emitter;
 use super::asm::{Rm, vector};
@@ -161,6 +161,29 @@ impl Emitter<'_> {
         } else {
             self.fused(f132, dst, c, b);
         }
+    }
+
+    /// Products of packed elements, added to a sum that is overwritten.
+    pub(super) fn dots(&mut self, section: &Section, packed: Packed, to: u8, places: &[Place]) {
+        let codes = match packed {
+            Packed::Bf16 => &codes::DPBF16PS,
+            Packed::I16 => &codes::DPWSSD,
+            Packed::I8 => &codes::DPBUSD,
+        };
+        let sum = packed.sum();
+        let width = self.width(sum);
+        let (code, dst) = (codes.at(width, self.target.wide), vector(to, width));
+        let [mut a, mut b] = [0, 1].map(|at| self.rm(section, places[at], Ty::I32));
+        match places[2] {
+            Place::Reg(from) if from != to => self.copy(sum, to, from),
+            Place::Reg(_) => {}
+            Place::Memory(_) => return self.asm.fail("a sum of packed products in memory".into()),
+        }
+        // Only factors of one kind may change places; then the one in memory comes last.
+        if !matches!(a, Rm::Reg(_)) && packed != Packed::I8 {
+            std::mem::swap(&mut a, &mut b);
+        }
+        self.fused(code, dst, a, b);
     }
 
     fn place_of(&self, places: &[Place], rm: Rm, ty: Ty) -> Place {

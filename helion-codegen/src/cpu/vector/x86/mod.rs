@@ -408,6 +408,7 @@ impl<'a> Emitter<'a> {
                 self.binary(&inst.op, ty, self.width(ty), to, a, b, temps);
             }
             Op::Fma | Op::Fnma => self.fma(section, inst.op == Op::Fnma, ty, to, args),
+            Op::Dots(packed) => self.dots(section, packed, to, args),
             Op::Sqrt | Op::Round(_) | Op::Shl(_) | Op::ShrU(_) | Op::ShrS(_) => {
                 let a = self.rm(section, args[0], ty);
                 self.unary(&inst.op, ty, to, a);

@@ -3,7 +3,7 @@
 use helion_ir::DType;
 
 use super::super::alloc::{Machine, Needs};
-use super::super::ir::{Cmp, Inst, Op, Ty, V};
+use super::super::ir::{Cmp, Inst, Op, Packed, Ty, V};
 use super::super::unroll::{Source, Staged};
 
 /// Uses of a repeated element up to which instructions read it themselves.
@@ -55,6 +55,8 @@ fn wide(inst: &Inst, ty: Ty) -> Needs {
         Op::Add | Op::Mul | Op::And | Op::Or | Op::Xor => memory(0b11),
         Op::Sub | Op::Div | Op::Min | Op::Max | Op::Scale | Op::Compare(_) | Op::Select => memory(0b10),
         Op::Fma | Op::Fnma => memory(0b111),
+        Op::Dots(Packed::I8) => memory(0b10),
+        Op::Dots(_) => memory(0b11),
         Op::Sqrt | Op::Round(_) | Op::Shl(_) | Op::ShrU(_) | Op::ShrS(_) | Op::Bitcast(_) => memory(1),
         Op::Convert(to) => match (ty, to) {
             (Ty::I32, Ty::I64) | (Ty::I64, Ty::I32) => Needs::default(),
@@ -89,6 +91,8 @@ fn narrow(staged: &Staged, inst: &Inst, ty: Ty) -> Needs {
         Op::Compare(_) => Needs::default(),
         Op::Select => Needs { vectors: u8::from(thin), memory: 0b10, ..Needs::default() },
         Op::Fma | Op::Fnma => memory(0b111),
+        // Refused before.
+        Op::Dots(_) => Needs::default(),
         Op::Sqrt | Op::Round(_) | Op::Bitcast(_) => memory(1),
         Op::Shl(_) | Op::ShrU(_) | Op::ShrS(_) => Needs::default(),
         Op::Convert(to) => match (ty, to) {
