@@ -24,6 +24,8 @@ mod layout;
 #[cfg(feature = "llvm")]
 mod llvm;
 #[cfg(feature = "llvm")]
+mod peel;
+#[cfg(feature = "llvm")]
 mod plan;
 #[cfg(feature = "llvm")]
 mod product;
@@ -142,8 +144,10 @@ pub fn compile(f: &Function, options: &PtxOptions) -> Result<PtxKernel, Error> {
             )));
         }
         let knobs = knobs::Knobs::of(&f.config);
-        let known = known::Known::new(f, &options.facts);
         let mut f = f.clone();
+        let known = known::Known::new(&f, &options.facts);
+        peel::loops(&mut f, &|v| known.int(v));
+        let known = known::Known::new(&f, &options.facts);
         let on_matrix_units = |f: &Function, c: &helion_ir::loops::Contract| {
             product::Product::of(f, &known, &options.facts, c, knobs.warps, knobs.stages, options.arch).is_some()
         };
