@@ -64,7 +64,7 @@ impl<T: Elem, const R: usize> Tensor<T, R> {
         };
         // SAFETY: the array is moved into the owner, its elements stay where they are, and nobody else
         // refers to them; an owned array's elements do not overlap.
-        unsafe { Self::from_raw_parts(ptr, dims, strides, true, Box::new(array)) }
+        unsafe { Self::from_raw_parts(ptr, dims, strides, true, Box::new(array)) }?.placed()
     }
 }
 

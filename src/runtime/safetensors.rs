@@ -174,7 +174,7 @@ impl SafeTensors {
             let (strides, storage) = (row_major(&dims), Arc::clone(&self.storage));
             return Ok(Tensor { ptr, dims, strides, storage, element: PhantomData });
         }
-        let mut copy = Tensor::<T, R>::new(dims);
+        let mut copy = Tensor::<T, R>::new_on(Device::Cpu, dims);
         let to = copy.as_mut_slice()?;
         // SAFETY: `to` has exactly so many bytes, checked above, and every pattern in them is a `T`.
         unsafe { to.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };

@@ -66,7 +66,11 @@ fn main() -> Result<()> {
     let driver = FakeGpu::new(Options { idle: true, ..Options::default() });
     let gpu = Device::cuda(cuda::install(driver.clone())?)?;
     let (x, mut y) = (Tensor::zeros_on(gpu, [4096]), Tensor::zeros_on(gpu, [4096]));
-    println!("| a launch of | ns on the host beside the driver |\n|---|---|");
+    println!("## What a launch on a GPU costs the host\n");
+    println!(
+        "Beside the driver, whose calls do nothing here, on one thread; nothing is allocated, and nothing waits (`cargo run --release -p helion-benches --bin gpu-launch | ./scripts/section gpu-launch`).\n"
+    );
+    println!("| a launch of | ns |\n|---|---:|");
     let row = |name: &str, ns: f64| println!("| {name} | {ns:.0} |");
     row("two vectors and a scalar", time(|| scale(&x, &mut y, 2.0))?);
     let a = Tensor::zeros_on(gpu, [512, 256]);
