@@ -39,7 +39,7 @@ fn aligned(floats: usize) -> Vec<[f32; 16]> {
 }
 
 fn micro(isa: Isa, rows: u32, vectors: u32, dtype: DType, unroll: u32, asm: bool) {
-    let kernel = MicroKernel { rows, vectors, dtype, unroll, accumulate: true };
+    let kernel = MicroKernel { rows, vectors, dtype, unroll, accumulate: true, packed: None };
     let lanes = isa.lanes(dtype.size());
     let program = kernel.program(lanes).unwrap();
     let mut arena = CodeArena::new();

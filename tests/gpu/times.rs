@@ -41,7 +41,7 @@ fn times() {
         let assembled = tools.as_ref().map(|t| shortest(|| assemble(t)).map_or(Duration::ZERO, |r| r.0));
         rows.push((to_ptx, lines, assembled, case.name.clone()));
     }
-    rows.sort_by(|a, b| b.0.cmp(&a.0));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.0));
     println!("| kernel | lines of PTX | to PTX, ms | ptxas, ms |\n|---|---:|---:|---:|");
     for (to_ptx, lines, assembled, name) in rows {
         let assembled = assembled.map_or_else(|| "–".to_owned(), |t| format!("{:.0}", t.as_secs_f64() * 1e3));

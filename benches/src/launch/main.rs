@@ -3,7 +3,6 @@
 //! `cargo run --release -p helion-benches --bin gpu-launch`
 
 #[path = "../../../tests/support/fake_gpu.rs"]
-#[allow(dead_code)]
 mod fake_gpu;
 
 use fake_gpu::{FakeGpu, Options};

@@ -26,7 +26,7 @@ pub(super) struct Minor {
 /// # Safety
 /// `count` by `k` elements of type `from` lie at the source; `width * k` elements fit at `to`.
 pub(super) unsafe fn pack<T: Number>(source: *const u8, from: DType, minor: Minor, step: isize, k: usize, to: *mut T) {
-    // SAFETY (all arms): by the caller's promise; the arm fits the source's type, and `T` is the type tested.
+    // SAFETY: of all arms by the caller's promise; the arm fits the source's type, and `T` is the type tested.
     macro_rules! go {
         ($source:ty, $to:ty, $convert:expr) => {
             go!($source, $to, false, $convert)
@@ -102,7 +102,7 @@ pub(super) unsafe fn pack_shared(
     let headed = packed == Packed::I8 && side == Side::Left;
     let flip = if packed == Packed::I8 && side == Side::Right { 0x8080_8080 } else { 0 };
     let body = if headed { to.wrapping_add(minor.width) } else { to };
-    // SAFETY (all arms): by the caller's promise; the arm fits the source's type.
+    // SAFETY: of all arms by the caller's promise; the arm fits the source's type.
     unsafe {
         match (packed, from) {
             (Packed::I8, _) => pack_lanes::<u8, 4>(source, minor, step, k, body, flip, true, u32::from),
