@@ -5,7 +5,7 @@
 //! have one for each element. State of reductions is kept in registers, then exchanged (`reduce`).
 
 use super::super::known::Forms;
-use super::super::layout::{LANE_BITS, Layout};
+use super::super::layout::Layout;
 use super::super::plan::access;
 use super::emit::{Done, I, P, V};
 use super::lower::{Held, Lower};
@@ -18,9 +18,9 @@ use std::collections::HashMap;
 pub(super) struct Frame<'c, 'a> {
     pub nest: &'a Nest,
     pub layout: Layout,
-    /// The layout for pieces that are partly outside, when they can be walked in another way: an axis, and one element
-    /// of it for each thread.
-    pub slim: Option<(usize, Layout)>,
+    /// The layout for pieces that are partly outside, when they can be walked in another way: one element for each
+    /// thread at a time.
+    pub slim: Option<Layout>,
     pub forms: Forms,
     /// How many axes are parallel.
     pub parallel: usize,
@@ -85,23 +85,30 @@ impl<'c, 'a> Lower<'c, 'a> {
         Ok(())
     }
 
-    /// A layout with one element for each thread, for nests that are long in one axis only and keep nothing in registers
-    /// along it: what is left at the end of a row is then a short loop instead of all elements written out again.
-    fn slim(&self, nest: &Nest, layout: &Layout) -> Option<(usize, Layout)> {
-        let mut long = (0..nest.axes.len()).filter(|a| layout.extent(*a) > 0);
-        let (axis, None) = (long.next()?, long.next()) else { return None };
-        let threads = LANE_BITS as u32 + self.plan.warps;
-        let summed = axis >= nest.axes.len() - nest.reduce;
+    /// A layout with one element for each thread, for nests that keep nothing in registers by its number: what is left
+    /// at the end of a row is then a short loop instead of all elements written out again.
+    fn slim(&self, nest: &Nest, layout: &Layout) -> Option<Layout> {
         let keeps = nest.body.iter().chain(&nest.finals).filter_map(access).any(|(mem, _)| match mem {
             Mem::Buffer(b) => matches!(&self.buffers[b.index()], Held::Registers(l, _) if l.registers() > 1),
             Mem::Tensor(_) => false,
         });
-        if layout.extent(axis) <= threads || keeps || !(summed || nest.carries.is_empty()) {
+        // Each point of the parallel axes has state, which stays where it is.
+        let states = !nest.carries.is_empty() && (0..nest.axes.len() - nest.reduce).any(|a| layout.extent(a) > 0);
+        let full = layout.lane.iter().chain(&layout.warp).all(Option::is_some);
+        if layout.reg.is_empty() || keeps || states || !full {
             return None;
         }
-        let mut extents = vec![0; nest.axes.len()];
-        extents[axis] = threads;
-        Some((axis, Layout::blocked(&extents, &[axis], 0, self.plan.warps)))
+        let (mut extents, mut order) = (vec![0; nest.axes.len()], Vec::new());
+        for b in layout.lane.iter().chain(&layout.warp).flatten() {
+            extents[usize::from(b.axis)] += 1;
+        }
+        for b in layout.reg.iter().chain(layout.lane.iter().chain(&layout.warp).flatten()) {
+            let axis = usize::from(b.axis);
+            if !order.contains(&axis) {
+                order.push(axis);
+            }
+        }
+        Some(Layout::blocked(&extents, &order, 0, self.plan.warps))
     }
 
     /// Loops over the pieces of the axes from `axis` on.
@@ -184,19 +191,31 @@ impl<'c, 'a> Lower<'c, 'a> {
 
     /// A piece of which some is outside the extents.
     fn partial(&mut self, frame: &mut Frame<'c, 'a>) -> Done {
-        let Some((axis, slim)) = frame.slim.clone() else { return self.points(frame, true) };
-        let (begin, step) = (frame.starts[axis], self.e.i64(1 << slim.extent(axis)));
-        let end = self.e.add(begin, self.e.i64(1 << frame.layout.extent(axis)))?;
+        let Some(slim) = frame.slim.clone() else { return self.points(frame, true) };
+        let wide = std::mem::replace(&mut frame.layout, slim);
+        let starts = frame.starts.clone();
+        self.partial_along(frame, &wide, 0)?;
+        frame.layout = wide;
+        frame.starts = starts;
+        Ok(())
+    }
+
+    /// Loops over what a piece laid out as `wide` has inside the extents, along the axes from `axis` on.
+    fn partial_along(&mut self, frame: &mut Frame<'c, 'a>, wide: &Layout, axis: usize) -> Done {
+        if axis == frame.nest.axes.len() {
+            return self.points(frame, true);
+        }
+        if wide.extent(axis) == frame.layout.extent(axis) {
+            return self.partial_along(frame, wide, axis + 1);
+        }
+        let (begin, step) = (frame.starts[axis], self.e.i64(1 << frame.layout.extent(axis)));
+        let end = self.e.add(begin, self.e.i64(1 << wide.extent(axis)))?;
         let short = self.e.compare(IntPredicate::SLT, end, frame.extents[axis])?;
         let end = self.e.select(short, end.into(), frame.extents[axis].into())?.into_int_value();
-        let wide = std::mem::replace(&mut frame.layout, slim);
         self.counted(begin, end, step, |s, start| {
             frame.starts[axis] = start;
-            s.points(frame, true)
-        })?;
-        frame.layout = wide;
-        frame.starts[axis] = begin;
-        Ok(())
+            s.partial_along(frame, wide, axis + 1)
+        })
     }
 
     /// What this thread's lane and warp add to the index along an axis.

@@ -102,11 +102,22 @@ impl<'c, 'a> Lower<'c, 'a> {
             if self.known.int(frame.nest.axes[axis].extent).is_some_and(|n| n % length == 0 && n > 0) {
                 continue;
             }
-            let index = self.index_along(frame, axis, register)?;
-            let within = self.e.compare(IntPredicate::SLT, index, frame.extents[axis])?;
+            let room = self.room_along(frame, axis)?;
+            let offset = self.e.i32(frame.layout.offset(axis, register) as i64);
+            let within = self.e.compare(IntPredicate::SGT, room, offset)?;
             all = self.all([all, Some(within)])?;
         }
         Ok(all)
+    }
+
+    /// How many indices from this thread's first one on are within the extent of an axis, or more than any thread has.
+    fn room_along(&mut self, frame: &Frame<'c, 'a>, axis: usize) -> Done<I<'c>> {
+        let place = self.place_along(&frame.layout, axis)?;
+        let first = self.e.add(frame.starts[axis], place)?;
+        let room = self.e.sub(frame.extents[axis], first)?;
+        let plenty = self.e.i64(1 << 30);
+        let less = self.e.compare(IntPredicate::SLT, room, plenty)?;
+        self.e.to_i32(self.e.select(less, room.into(), plenty.into())?.into_int_value())
     }
 
     /// Both conditions, where there are some.
@@ -181,6 +192,10 @@ impl<'c, 'a> Lower<'c, 'a> {
                     let m = self.at(frame, inst.args[index.len()], first)?.into_int_value();
                     mask = self.all([mask, Some(m)])?;
                 }
+                if self.only_actors_read(frame, mem) {
+                    let acts = self.acts(&frame.layout, frame.checked)?;
+                    mask = self.all([mask, acts])?;
+                }
                 let place = self.address(frame, inst, mem, index, first)?;
                 let array = self.array_of(mem)?.clone();
                 let constant = array.constant;
@@ -208,6 +223,17 @@ impl<'c, 'a> Lower<'c, 'a> {
         // What is in registers may change within the piece; it is read where it is needed.
         frame.memo.insert((v, register), value);
         Ok(value)
+    }
+
+    /// Whether threads with copies leave memory alone, because the one that acts for them overwrites what they would read,
+    /// and nothing that they keep depends on it.
+    fn only_actors_read(&self, frame: &Frame<'c, 'a>, mem: Mem) -> bool {
+        let written = |i: &Inst| match i.op {
+            Op::Load { .. } => None,
+            _ => access(i).map(|(mem, _)| mem),
+        };
+        let all = || frame.nest.body.iter().chain(&frame.nest.finals).filter_map(written);
+        self.is_shared(mem) && all().any(|m| m == mem) && all().all(|m| self.held(m).is_none())
     }
 
     /// Whether a value depends on the axis of the lowest register bits.
