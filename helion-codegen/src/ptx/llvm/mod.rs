@@ -22,6 +22,7 @@ mod points;
 mod print;
 mod random;
 mod reduce;
+mod rescue;
 mod small;
 mod stage;
 mod sync;
@@ -43,9 +44,15 @@ use inkwell::context::Context;
 /// # Errors
 /// See [`Error`].
 pub(super) fn compile(f: &Function, options: &PtxOptions, knobs: Knobs) -> Result<PtxKernel, Error> {
+    let (f, options) = (f.clone(), options.clone());
+    rescue::on_own_thread(move || make(&f, &options, knobs))
+}
+
+fn make(f: &Function, options: &PtxOptions, knobs: Knobs) -> Result<PtxKernel, Error> {
     let known = Known::new(f, &options.facts);
     let plan = Plan::new(f, &known, &options.facts, options.arch, knobs.warps, knobs.stages)?;
     let context = Context::create();
+    rescue::watch(&context);
     let entry = module::entry_name(&f.name);
     let threads = 32 << plan.warps;
     let module = lower::lower(&context, f, options, &known, &plan, &entry, (threads, knobs.registers))?;
