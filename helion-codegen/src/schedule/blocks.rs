@@ -30,11 +30,13 @@ struct Role {
 struct Roles {
     of: Vec<Role>,
     full: bool,
+    /// How many products there are.
+    products: usize,
 }
 
 impl Roles {
     fn of(func: &Function) -> Roles {
-        let mut roles = Roles { of: vec![Role::default(); func.tiles.len()], full: false };
+        let mut roles = Roles { of: vec![Role::default(); func.tiles.len()], full: false, products: 0 };
         roles.region(func, &func.body);
         roles
     }
@@ -57,6 +59,7 @@ impl Roles {
                 let rank = a.len();
                 let dtype = func.ty(inst.args[0]).dtype;
                 let narrow = dtype.is_float() && dtype.size() == 2;
+                self.products += 1;
                 a[..rank - 2].iter().for_each(|d| self.mark(*d, |r| r.batch = true));
                 self.mark(a[rank - 2], |r| (r.rows, r.narrow) = (true, narrow));
                 self.mark(a[rank - 1], |r| r.summed = true);
@@ -131,6 +134,9 @@ impl Roles {
             Role { batch: true, .. } => (1, &[2, 4]),
             Role { cols: true, summed: true, .. } => (64, &[32, 128]),
             Role { rows: true, .. } if streaming => (64, &[16, 32, 128]),
+            // Several results share the registers.
+            Role { cols: true, narrow: true, .. } if self.products > 1 => (64, &[32, 128]),
+            Role { cols: true, .. } if self.products > 1 => (32, &[16, 64]),
             // What matrix units take can have a result that fills the registers.
             Role { rows: true, narrow: true, .. } => (128, &[16, 32, 64, 256]),
             Role { cols: true, narrow: true, .. } => (128, &[32, 64, 256]),
