@@ -85,11 +85,12 @@ impl<'c, 'a> Lower<'c, 'a> {
         Ok(())
     }
 
-    /// A layout with one element for each thread, for nests that keep nothing in registers by its number: what is left
-    /// at the end of a row is then a short loop instead of all elements written out again.
+    /// A layout with one element for each thread, for nests that touch nothing in registers that differs between threads
+    /// or registers: what is left at the end of a row is then a short loop instead of all elements written out again.
     fn slim(&self, nest: &Nest, layout: &Layout) -> Option<Layout> {
+        let differs = |l: &Layout| l.registers() > 1 || l.lane.iter().chain(&l.warp).any(Option::is_some);
         let keeps = nest.body.iter().chain(&nest.finals).filter_map(access).any(|(mem, _)| match mem {
-            Mem::Buffer(b) => matches!(&self.buffers[b.index()], Held::Registers(l, _) if l.registers() > 1),
+            Mem::Buffer(b) => matches!(&self.buffers[b.index()], Held::Registers(l, _) if differs(l)),
             Mem::Tensor(_) => false,
         });
         // Each point of the parallel axes has state, which stays where it is.
