@@ -43,6 +43,15 @@ impl Engine {
             Engine::Ptx(name, _) => name,
         }
     }
+    /// Whether a program takes much longer on it than on the others.
+    #[allow(dead_code, reason = "only one of the programs that share this asks")]
+    pub fn is_slow(&self) -> bool {
+        match self {
+            Engine::Tile | Engine::Loops | Engine::Passes | Engine::Compiled(..) => false,
+            #[cfg(feature = "llvm")]
+            Engine::Ptx(..) => true,
+        }
+    }
     /// Every engine this machine can run.
     pub fn all() -> Vec<Engine> {
         let mut all = vec![Engine::Tile, Engine::Loops, Engine::Passes];

@@ -56,7 +56,15 @@ impl<'c, 'a> Lower<'c, 'a> {
         frame.checked = axes;
         let written: HashSet<Mem> =
             insts.iter().filter(|i| !matches!(i.op, Op::Load { .. })).filter_map(|i| Some(access(i)?.0)).collect();
+        let mut turns = Turns::default();
         for inst in insts {
+            if let Some((mem, _)) = access(inst).filter(|(m, _)| acts.is_some() && written.contains(m))
+                && self.held(mem).is_none()
+                && !self.only_actors_read(frame, mem)
+                && turns.change(mem, matches!(inst.op, Op::Load { .. }))
+            {
+                self.e.barrier()?;
+            }
             match &inst.op {
                 // What is written later must be read now.
                 Op::Load { mem, .. } if written.contains(mem) => {
@@ -450,6 +458,30 @@ impl<'c, 'a> Lower<'c, 'a> {
             frame.memo.insert(key, old);
         }
         Ok(())
+    }
+}
+
+/// What threads with copies of a point read, and what the one that acts for them wrote, since they last waited for each
+/// other.
+#[derive(Default)]
+struct Turns {
+    read: HashSet<Mem>,
+    written: HashSet<Mem>,
+}
+
+impl Turns {
+    /// Notes an access, and says whether threads must wait for each other before it.
+    fn change(&mut self, mem: Mem, reads: bool) -> bool {
+        let waits = if reads { self.written.contains(&mem) } else { self.read.contains(&mem) };
+        if waits {
+            *self = Turns::default();
+        }
+        if reads {
+            self.read.insert(mem)
+        } else {
+            self.written.insert(mem)
+        };
+        waits
     }
 }
 
