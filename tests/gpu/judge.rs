@@ -110,6 +110,7 @@ fn default_configs_use_no_more_than_the_table_says() {
 }
 
 #[test]
+#[ignore = "assembles hundreds of kernels, which takes many minutes"]
 fn random_configs_assemble() {
     let Some(tools) = Tools::for_test() else { return };
     let assembled = AtomicUsize::new(0);
