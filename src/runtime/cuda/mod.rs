@@ -2,7 +2,7 @@
 //!
 //! `Device::cuda(0)` gives a device; tensors move with [`Tensor::to`](crate::Tensor::to), and kernels run where their
 //! tensors are. Nothing else is needed for that. This module is for programs that share a device with others: work on
-//! their [stream](with_stream) and in their [context](use_context), [capture](capture) launches into a graph,
+//! their [stream](with_stream) and in their [context](use_context), [capture] launches into a graph,
 //! measure with [events](Event), or ask for [memory](memory()).
 //!
 //! Launches, copies between tensors of a device, and dropping tensors do not wait for the device; reading elements does.
