@@ -96,7 +96,7 @@ pub enum Cache {
 pub enum Isa {
     /// The best this machine has.
     Best,
-    /// 512-bit vectors.
+    /// 512-bit vectors, without the matrix unit that some processors have beside them.
     Avx512,
     /// 256-bit vectors with fused multiply-add.
     Avx2,

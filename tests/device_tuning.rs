@@ -64,7 +64,7 @@ fn tuned(kernel: impl Fn(&Tensor<f32, 1>, &mut Tensor<f32, 1>) -> Result<()>, ti
     let tuner = Tuner::quick()
         .restrict(format!("block.{tile}"), [32, 64, 128])
         .strategy("exhaustive")
-        .seconds(1.0)
+        .seconds(4.0)
         .isolate(isolate);
     let tuned = tune(tuner, || kernel(&x, &mut y)).unwrap();
     assert_eq!(y.to_vec().unwrap(), (0..3001).map(|i| i as f32 * 2.0 + 1.0).collect::<Vec<_>>(), "one launch");

@@ -190,7 +190,7 @@ fn main() {
     let asm = std::env::args().any(|a| a == "asm");
     for isa in Isa::ALL.into_iter().filter(|i| i.available()) {
         let shapes: &[(u32, u32)] = match isa {
-            Isa::Avx512 => &[(12, 2), (14, 2), (8, 3), (6, 4), (16, 1), (24, 1)],
+            Isa::Amx | Isa::Avx512 => &[(12, 2), (14, 2), (8, 3), (6, 4), (16, 1), (24, 1)],
             Isa::Avx2 => &[(6, 2), (4, 3), (12, 1)],
             Isa::Clif128 => &[(6, 2), (4, 3)],
         };

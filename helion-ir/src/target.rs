@@ -31,6 +31,8 @@ pub struct Speed {
     pub mhz: u32,
     /// Vector arithmetic instructions (a fused multiply-add is one) that a core finishes in ten cycles.
     pub vector_ops: u32,
+    /// Products of 16-bit floats that a core's matrix unit makes in a cycle; 0 where products are vector arithmetic.
+    pub matrix_ops: u32,
     /// Bytes that one core takes from the second-level cache in ten cycles.
     pub l2_bytes: u32,
     /// Bytes that one core takes from the last-level cache in ten cycles.
@@ -53,6 +55,7 @@ impl Default for Speed {
         Speed {
             mhz: 3000,
             vector_ops: 20,
+            matrix_ops: 0,
             l2_bytes: 300,
             l3_bytes: 120,
             core_memory: 12_000,

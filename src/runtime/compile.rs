@@ -160,6 +160,9 @@ pub(super) fn target() -> &'static Target {
             Isa::Avx2 => 32,
             Isa::Portable => 16,
         };
+        if std::mem::take(&mut t.speed.matrix_ops) > 0 {
+            t.name = t.name.trim_end_matches(" amx").to_owned();
+        }
         if t.vector_bytes > most {
             t.vector_bytes = most;
             t.vector_registers = t.vector_registers.min(if most == 64 { 32 } else { 16 });

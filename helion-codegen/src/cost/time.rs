@@ -24,6 +24,11 @@ const FEW: f64 = 16.0;
 const SWEEP: f64 = 8.0;
 /// Cycles to pack an element: as it lies, across rows, with conversion.
 const PACK: [f64; 3] = [0.35, 1.0, 1.2];
+/// The same in lanes of several elements, for the left and the right operand.
+const PACK_LANES: [[f64; 2]; 2] = [[1.0, 0.1], [0.2, 0.4]];
+/// Rows and columns of a tile of the matrix unit, and cycles to load and store one.
+const SIDE: f64 = 32.0;
+const TURN: f64 = 400.0;
 /// Cycles to start a register tile.
 const TILE: f64 = 25.0;
 
@@ -146,7 +151,15 @@ fn contract(c: &ContractWork, leaf: &Leaf, tree: &Tree, target: &Target, pick: P
     if m <= 0.0 || n <= 0.0 || k <= 0.0 {
         return 0.0;
     }
-    let pack = |i: usize| if c.converted[i] { PACK[2] } else { PACK[usize::from(c.transposed[i])] };
+    let pack = |i: usize| {
+        if c.matrix.is_some() {
+            PACK_LANES[i][usize::from(c.transposed[i])]
+        } else if c.converted[i] {
+            PACK[2]
+        } else {
+            PACK[usize::from(c.transposed[i])]
+        }
+    };
     let in_place = c.in_place.unwrap_or(m <= FEW) && !c.transposed[1];
     let once = if in_place {
         sweeps(c, target, [m, n, k]) + m * k * pack(0)
@@ -159,6 +172,11 @@ fn contract(c: &ContractWork, leaf: &Leaf, tree: &Tree, target: &Target, pick: P
 
 /// Cycles of a product in register tiles.
 fn tiles(c: &ContractWork, target: &Target, [m, n, k]: [f64; 3]) -> f64 {
+    if let Some(ops) = c.matrix {
+        let tiles = (m / SIDE).ceil() * (n / SIDE).ceil();
+        let blocks = (k / c.blocks[0].map_or(4.0 * KC, |kc| 4.0 * kc as f64)).ceil();
+        return tiles * (SIDE * SIDE * k / ops + blocks * TURN);
+    }
     let lanes = (f64::from(target.vector_bytes) / c.dtype.size() as f64).max(1.0);
     let (rows, vectors) = c.micro.map_or_else(|| default_micro(target), |(r, v)| (f64::from(r), f64::from(v)));
     let rows = c.rows.map_or(rows, |b| rows.min(b as f64)).max(1.0);

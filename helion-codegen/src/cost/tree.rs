@@ -106,6 +106,8 @@ pub(super) struct ContractWork {
     pub transposed: [bool; 2],
     /// Whether operands are converted.
     pub converted: [bool; 2],
+    /// Products that the matrix unit makes in a cycle, where it takes these operands.
+    pub matrix: Option<f64>,
     /// Register tile: rows, vectors.
     pub micro: Option<(u32, u32)>,
     /// The largest number of rows.
@@ -515,6 +517,7 @@ impl Build<'_> {
             dtype,
             transposed: [last(&c.lhs, c.lhs.col), last(&c.rhs, c.rhs.row)],
             converted: [dtype_of(c.lhs.mem) != dtype, dtype_of(c.rhs.mem) != dtype],
+            matrix: on_matrix_unit([dtype_of(c.lhs.mem), dtype_of(c.rhs.mem)], self.target),
             micro: pinned(Knob::MicroRows).zip(pinned(Knob::MicroVectors)),
             rows: c.m.bound,
             in_place: self.pinned(Knob::Pack).filter(|pack| *pack != AUTO).map(|pack| pack != BOTH),
@@ -537,6 +540,17 @@ impl Build<'_> {
             }
         }
         Some(Access { mem: o.mem, write: false, size, axes, unit, stream: false })
+    }
+}
+
+/// Products in a cycle of the matrix unit, if the target has one for these operands: 8-bit integers go twice as fast.
+fn on_matrix_unit(operands: [DType; 2], target: &Target) -> Option<f64> {
+    let ops = Some(f64::from(target.speed.matrix_ops)).filter(|ops| *ops > 0.0)?;
+    let all = |these: &[DType]| operands.iter().all(|d| these.contains(d));
+    match () {
+        () if all(&[DType::BF16]) => Some(ops),
+        () if all(&[DType::I8, DType::U8]) => Some(2.0 * ops),
+        () => None,
     }
 }
 

@@ -9,9 +9,14 @@ pub fn host_target() -> Target {
     let (name, vector_bytes, vector_registers) = vector_unit();
     let [l1_bytes, l2_bytes, l3_bytes] = caches();
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-    let speed = Speed::default();
-    Target { name: name.into(), vector_bytes, vector_registers, l1_bytes, l2_bytes, l3_bytes, cores, warp: 1, speed }
+    let matrix = super::contract::has_matrix_unit();
+    let name = if matrix { format!("{name} amx") } else { name.to_owned() };
+    let speed = Speed { matrix_ops: if matrix { MATRIX_OPS } else { 0 }, ..Speed::default() };
+    Target { name, vector_bytes, vector_registers, l1_bytes, l2_bytes, l3_bytes, cores, warp: 1, speed }
 }
+
+/// What AMX reaches of its 512, with operands from the second-level cache.
+const MATRIX_OPS: u32 = 300;
 
 /// Name, bytes and number of vector registers.
 #[cfg(target_arch = "x86_64")]

@@ -125,7 +125,7 @@ impl Launch {
 
 /// The vector instructions of a target.
 fn isa(target: &Target) -> Isa {
-    let fits = |isa: &Isa| isa.vector_bytes() <= target.vector_bytes as usize;
+    let fits = |isa: &Isa| *isa != Isa::Amx && isa.vector_bytes() <= target.vector_bytes as usize;
     Isa::ALL.into_iter().find(fits).unwrap_or(Isa::Clif128)
 }
 
@@ -197,7 +197,7 @@ pub fn add_knobs(f: &Function, space: &mut ConfigSpace, target: &Target) {
     if !features.products.is_empty() {
         let isa = isa(target);
         let (rows, vectors): (&[u64], &[u64]) = match isa {
-            Isa::Avx512 => (&[12, 8, 6, 14, 16, 24], &[2, 1, 3, 4]),
+            Isa::Amx | Isa::Avx512 => (&[12, 8, 6, 14, 16, 24], &[2, 1, 3, 4]),
             Isa::Avx2 => (&[6, 4, 3, 12], &[2, 1, 3]),
             Isa::Clif128 => (&[4, 2, 6, 8], &[2, 1, 3]),
         };

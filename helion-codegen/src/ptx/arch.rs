@@ -94,6 +94,8 @@ pub fn target(arch: Arch) -> Target {
         cores,
         warp: 32,
         speed: Speed {
+            // What is said of products there is not about matrix units.
+            matrix_ops: 0,
             mhz: 1500,
             vector_ops: 320,
             l2_bytes: 640,

@@ -22,7 +22,7 @@ struct Role {
     beside_full: bool,
     /// Of a value that is computed, not just loaded.
     computed: bool,
-    /// Rows or columns of a product of 16-bit floats.
+    /// Rows, columns or the summed axis of a product of 16-bit floats.
     narrow: bool,
 }
 
@@ -62,7 +62,7 @@ impl Roles {
                 self.products += 1;
                 a[..rank - 2].iter().for_each(|d| self.mark(*d, |r| r.batch = true));
                 self.mark(a[rank - 2], |r| (r.rows, r.narrow) = (true, narrow));
-                self.mark(a[rank - 1], |r| r.summed = true);
+                self.mark(a[rank - 1], |r| (r.summed, r.narrow) = (true, narrow));
                 self.mark(b[rank - 1], |r| (r.cols, r.narrow) = (true, narrow));
             }
             Op::Load { index, .. } | Op::Store { index, .. } | Op::Atomic { index, .. } => {
@@ -102,6 +102,16 @@ impl Roles {
         let times = |unit: u64, by: &[u64]| by.iter().map(|k| unit * k).collect::<Vec<_>>();
         match role {
             Role { batch: true, .. } => (1, vec![1, 2, 4, 8]),
+            // A matrix unit is so fast that copying its operands counts: large blocks, each copied seldom.
+            Role { summed: true, narrow: true, cols: false, .. } if target.speed.matrix_ops > 0 => {
+                (2048, vec![256, 512, 1024, 4096])
+            }
+            Role { rows: true, narrow: true, .. } if target.speed.matrix_ops > 0 && !streaming => {
+                (512, times(32, &[1, 2, 3, 4, 6, 8, 12, 32]))
+            }
+            Role { cols: true, narrow: true, summed: false, .. } if target.speed.matrix_ops > 0 => {
+                (1024, times(32, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 64]))
+            }
             Role { cols: true, summed: true, .. } => (128, times(lanes, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32])),
             // Rows that the columns stream past: few keep their state in the nearest cache.
             Role { rows: true, .. } if streaming => (64, times(high, &[1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20])),

@@ -3,9 +3,10 @@
 //! Called by compiled kernels with a block of words, see [`Word`]; afterwards the accumulator holds the product (or
 //! has it added). Panels live in the scratch memory that the block names.
 
-use super::pack::{Minor, Side, pack, pack_shared, shared};
+use super::amx::Unit;
+use super::pack::{Minor, Side, pack, pack_lanes, pack_rows_of_bytes};
+use super::panels::Panels;
 use super::{STEPS, SWEEPS};
-use crate::cpu::vector::ir::Packed;
 use helion_ir::dtype::DType;
 
 macro_rules! words {
@@ -34,7 +35,7 @@ words! {
     AccRow "Its bytes per row.";
     Scratch "Memory for panels, aligned to 64.";
     Accumulate "1 to add to the accumulator, 0 to replace it.";
-    Packed "What shares lanes in panels, see `pack::number`.";
+    Panels "What panels hold, see `Panels::number`.";
     Rows "Rows of a full tile.";
     Columns "Columns of a full tile.";
     Kc "Steps of `k` per block.";
@@ -72,7 +73,7 @@ pub(in super::super) const EDGES: [(Word, Word); 5] = [
 pub(in super::super) const SWEEP_KERNELS: [Word; SWEEPS.len()] = [Word::Sweep0, Word::Sweep1, Word::Sweep2];
 
 /// A micro-kernel: `(A panel, B panel, C, bytes per row of C)` and steps of `k`.
-type Kernel = unsafe extern "C" fn(slots: *mut u64, k: u64);
+pub(super) type Kernel = unsafe extern "C" fn(slots: *mut u64, k: u64);
 
 /// Element types of accumulators.
 pub(super) trait Number: Copy + Default + 'static {
@@ -149,17 +150,8 @@ impl Job {
     fn step(&self, w: Word) -> isize {
         self.word(w) as i64 as isize
     }
-    /// What shares lanes in panels.
-    fn packed(&self) -> Option<Packed> {
-        shared(self.size(Word::Packed))
-    }
-    /// Words of a panel for each of its columns, or rows, at `k` steps.
-    fn depth(&self, k: usize) -> usize {
-        self.packed().map_or(k, |p| k.div_ceil(p.per_lane()))
-    }
-    /// The same for a row of the left operand, with what its sums begin with.
-    fn row_depth(&self, k: usize) -> usize {
-        self.depth(k) + usize::from(self.packed() == Some(Packed::I8))
+    fn panels(&self) -> Panels {
+        Panels::numbered(self.size(Word::Panels))
     }
     fn kernel(&self, w: Word) -> Kernel {
         // SAFETY: the word is the address of a compiled micro-kernel with this signature.
@@ -207,6 +199,10 @@ unsafe extern "C" fn contract<T: Number>(words: *mut u64, _: u64) {
         // SAFETY: by the caller's promise.
         unsafe { in_place::<T>(&job, done, m, n) };
     }
+    let _unit = match job.panels() {
+        Panels::Tiles(_) => Unit::open(),
+        Panels::Single | Panels::Lanes(_) => None,
+    };
     let (kc, nc) = (job.size(Word::Kc), job.size(Word::Nc));
     for k0 in (done..k).step_by(kc) {
         let kb = kc.min(k - k0);
@@ -232,7 +228,7 @@ unsafe fn in_place<T: Number>(job: &Job, k: usize, m: usize, n: usize) {
             let kb = kc.min(k - k0);
             // SAFETY: the rows exist, and scratch memory has room for a block of them.
             each_sweep(mb, |i, rows, _| unsafe {
-                pack_panel::<T>(job, (k0, kb), (m0 + i, rows), rows, panel, (i * kb, None));
+                pack_panel::<T>(job, (k0, kb), (m0 + i, rows), rows, panel, (i * kb, Panels::Single));
             });
             for s0 in (0..kb).step_by(steps) {
                 let b = (job.word(Word::Rhs) as *const u8).wrapping_offset((k0 + s0) as isize * rhs_row);
@@ -271,7 +267,7 @@ unsafe fn clear<T: Number>(job: &Job, m: usize, n: usize) {
 /// How many panels of the right operand are packed together: few enough for the second-level cache, enough that
 /// each of its rows is read in long pieces.
 const GROUP: usize = 8;
-/// Steps of `k` packed for one panel before the next panel of the group.
+/// Lanes of steps of `k` packed for one panel before the next panel of the group.
 const STRIP: usize = 8;
 
 /// One block of `k` and columns.
@@ -282,7 +278,7 @@ unsafe fn columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb): (usi
     let (rows, width, mc) = (job.size(Word::Rows), job.size(Word::Columns), job.size(Word::Mc));
     let size = size_of::<T>();
     let a = job.word(Word::Scratch) as *mut u8;
-    let (depth, row_depth) = (job.depth(kb), job.row_depth(kb));
+    let (depth, row_depth) = (job.panels().depth(kb), job.panels().row_depth(kb));
     let tile = a.wrapping_add((mc.min(m).next_multiple_of(rows) * row_depth * size).next_multiple_of(64));
     let b = tile.wrapping_add((rows * width * size).next_multiple_of(64));
     let group = if m <= mc { GROUP * width } else { nb };
@@ -312,10 +308,16 @@ unsafe fn columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb): (usi
 unsafe fn pack_columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb): (usize, usize), to: *mut T) {
     let from = DType::ALL[job.size(Word::RhsType)];
     let (row, col) = (job.step(Word::RhsRow), job.step(Word::RhsCol));
-    let (width, depth, packed) = (job.size(Word::Columns), job.depth(kb), job.packed());
+    let (width, panels) = (job.size(Word::Columns), job.panels());
+    let depth = panels.depth(kb);
     let start = (job.word(Word::Rhs) as *const u8).wrapping_offset(k0 as isize * row + n0 as isize * col);
+    let lanes = panels.lanes(kb);
+    for j in (0..nb).step_by(width).filter(|_| lanes < depth) {
+        // SAFETY: the panel is this long.
+        unsafe { std::ptr::write_bytes(to.add(j * depth + lanes * width), 0, (depth - lanes) * width) };
+    }
     // Where `k` is adjacent there is nothing to gain from strips.
-    let strip = if row.abs() < col.abs() { kb } else { STRIP };
+    let strip = if row.abs() < col.abs() { kb } else { STRIP * panels.per_lane() };
     for s0 in (0..kb).step_by(strip) {
         let sb = strip.min(kb - s0);
         for j in (0..nb).step_by(width) {
@@ -323,12 +325,12 @@ unsafe fn pack_columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb):
             let source = start.wrapping_offset(s0 as isize * row + j as isize * col);
             // SAFETY: by the caller's promise; a strip is a whole number of lanes.
             unsafe {
-                match packed {
-                    Some(p) => {
-                        let to = to.add(j * depth + s0 / p.per_lane() * width);
-                        pack_shared(source, from, minor, row, sb, to.cast(), (p, Side::Right));
+                match panels {
+                    Panels::Single => pack(source, from, minor, row, sb, to.add(j * kb + s0 * width)),
+                    Panels::Lanes(_) | Panels::Tiles(_) => {
+                        let to = to.add(j * depth + s0 / panels.per_lane() * width);
+                        pack_lanes(source, from, minor, row, sb, to.cast(), (panels, Side::Right));
                     }
-                    None => pack(source, from, minor, row, sb, to.add(j * kb + s0 * width)),
                 }
             }
         }
@@ -342,7 +344,9 @@ unsafe fn pack_rows<T: Number>(job: &Job, (k0, kb): (usize, usize), (m0, mb): (u
         let count = rows.min(mb - i);
         let width = if count == rows { rows } else { job.kernel_for(count).0 };
         // SAFETY: by the caller's promise.
-        unsafe { pack_panel::<T>(job, (k0, kb), (m0 + i, count), width, to, (i * job.row_depth(kb), job.packed())) };
+        unsafe {
+            pack_panel::<T>(job, (k0, kb), (m0 + i, count), width, to, (i * job.panels().row_depth(kb), job.panels()))
+        };
     }
 }
 
@@ -353,7 +357,7 @@ unsafe fn pack_panel<T: Number>(
     (m0, count): (usize, usize),
     width: usize,
     to: *mut u8,
-    (at, packed): (usize, Option<Packed>),
+    (at, panels): (usize, Panels),
 ) {
     let from = DType::ALL[job.size(Word::LhsType)];
     let (row, col) = (job.step(Word::LhsRow), job.step(Word::LhsCol));
@@ -362,9 +366,10 @@ unsafe fn pack_panel<T: Number>(
     // SAFETY: the rows lie in the left operand, the panel in scratch memory.
     unsafe {
         let to = to.cast::<T>().add(at);
-        match packed {
-            Some(p) => pack_shared(source, from, minor, col, kb, to.cast(), (p, Side::Left)),
-            None => pack(source, from, minor, col, kb, to),
+        match panels {
+            Panels::Single => pack(source, from, minor, col, kb, to),
+            Panels::Lanes(_) => pack_lanes(source, from, minor, col, kb, to.cast(), (panels, Side::Left)),
+            Panels::Tiles(_) => pack_rows_of_bytes(source, from.size(), minor, col, kb, to.cast()),
         }
     }
 }

@@ -11,9 +11,14 @@
 //! *In place.* With few rows packing the right operand costs as much as using it. Then kernels sweep over the columns:
 //! each takes some steps of `k`, loads that many rows of the right operand where they are, and adds their part to the
 //! accumulator, which is small. Steps of `k` that are left over at the end are packed.
+//!
+//! *Matrix unit.* Where the machine has one for the operands' types, panels take its form and its kernels, which are
+//! precompiled (`amx`), the place of vector programs.
 
+mod amx;
 pub(super) mod driver;
 mod pack;
+mod panels;
 #[cfg(test)]
 mod tests;
 
@@ -21,9 +26,12 @@ use super::knobs::{Knobs, Pack};
 use super::vector::Isa;
 use super::vector::ir::{Packed, Program, Ty};
 use super::vector::micro::{MicroKernel, Sweep};
+use amx::Matrix;
+pub(super) use amx::exists as has_matrix_unit;
 use driver::Word;
 use helion_ir::dtype::DType;
 use helion_ir::loops::Contract;
+use panels::Panels;
 
 /// Sizes of packed blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +52,9 @@ impl Default for Blocks {
 
 /// The most rows for which the right operand is read in place, where the config does not say.
 const FEW: u64 = 16;
+/// How many times as many steps of `k` are in a block for the matrix unit: its elements are small, and loading and storing
+/// sums takes long beside its products.
+const LONGER: u64 = 4;
 /// Steps of `k` in a sweep.
 pub(super) const STEPS: u32 = 8;
 /// Rows of the kernels that sweep, in the order of their words.
@@ -62,7 +73,7 @@ impl Tile {
     /// The tile that suits an instruction set, with what is pinned.
     pub(super) fn of(pinned: (Option<u32>, Option<u32>), isa: Isa) -> Tile {
         let standard = match isa {
-            Isa::Avx512 => Tile { rows: 12, vectors: 2 },
+            Isa::Amx | Isa::Avx512 => Tile { rows: 12, vectors: 2 },
             Isa::Avx2 => Tile { rows: 6, vectors: 2 },
             Isa::Clif128 => Tile { rows: 4, vectors: 2 },
         };
@@ -101,8 +112,15 @@ pub(super) struct Form {
     pub columns: u64,
     /// Sizes of packed blocks.
     pub blocks: Blocks,
-    /// Elements of the panels that share lanes.
-    pub packed: Option<Packed>,
+    /// What panels hold.
+    pub panels: Panels,
+    /// The kernels.
+    pub kernels: Kernels,
+}
+
+/// The vector programs of packed products.
+#[derive(Debug)]
+pub(super) struct TilePrograms {
     /// Adds a full tile to the accumulator.
     pub add: Program,
     /// Stores a full tile.
@@ -111,10 +129,32 @@ pub(super) struct Form {
     pub edges: Vec<(u64, Program)>,
 }
 
+/// The kernels of packed products.
+#[derive(Debug)]
+pub(super) enum Kernels {
+    /// Vector programs.
+    Programs(Box<TilePrograms>),
+    /// Those of the matrix unit.
+    Matrix(Matrix),
+}
+
 /// Plans a product with operands of types `lhs` and `rhs`; `None` when it must run as scalar loops.
 pub(super) fn form(c: &Contract, acc: DType, lhs: DType, rhs: DType, isa: Isa, knobs: &Knobs) -> Option<Form> {
     if !driver::converts(lhs, acc) || !driver::converts(rhs, acc) {
         return None;
+    }
+    let up = |size: u64, to: u64| (size / to * to).max(to);
+    let blocks = |rows: u64, columns: u64, longer: u64| Blocks {
+        kc: c.k.bound.unwrap_or(u64::MAX).clamp(1, knobs.blocks.kc.saturating_mul(longer)),
+        mc: up(knobs.blocks.mc, rows),
+        nc: up(knobs.blocks.nc, columns),
+    };
+    if isa == Isa::Amx
+        && let Some(matrix) = matrix(acc, lhs, rhs)
+    {
+        let (side, kernels) = (amx::SIDE, Kernels::Matrix(matrix));
+        let (blocks, panels) = (blocks(side, side, LONGER), Panels::Tiles(matrix));
+        return Some(Form { dtype: acc, rows: side, columns: side, blocks, panels, kernels });
     }
     let tile = Tile::of(knobs.micro, isa);
     let most = u64::from(tile.rows);
@@ -127,14 +167,24 @@ pub(super) fn form(c: &Contract, acc: DType, lhs: DType, rhs: DType, isa: Isa, k
     };
     let edges = edges(rows).map(|r| Some((r, kernel(r, false)?))).collect::<Option<Vec<_>>>()?;
     let columns = u64::from(tile.vectors) * lanes as u64;
-    let up = |size: u64, to: u64| (size / to * to).max(to);
-    let blocks = Blocks {
-        kc: c.k.bound.map_or(knobs.blocks.kc, |b| knobs.blocks.kc.min(b.max(1))),
-        mc: up(knobs.blocks.mc, rows),
-        nc: up(knobs.blocks.nc, columns),
+    let programs = TilePrograms { add: kernel(rows, true)?, store: kernel(rows, false)?, edges };
+    let kernels = Kernels::Programs(Box::new(programs));
+    let panels = packed.map_or(Panels::Single, Panels::Lanes);
+    Some(Form { dtype: acc, rows, columns, blocks: blocks(rows, columns, 1), panels, kernels })
+}
+
+/// What the matrix unit multiplies of these types.
+fn matrix(acc: DType, lhs: DType, rhs: DType) -> Option<Matrix> {
+    let signs = |d| match d {
+        DType::I8 => Some(true),
+        DType::U8 => Some(false),
+        _ => None,
     };
-    let (add, store) = (kernel(rows, true)?, kernel(rows, false)?);
-    Some(Form { dtype: acc, rows, columns, blocks, packed, add, store, edges })
+    match acc {
+        DType::F32 => (lhs == DType::BF16 && rhs == DType::BF16).then_some(Matrix::Bf16),
+        DType::I32 => Some(Matrix::Bytes(signs(lhs)?, signs(rhs)?)),
+        _ => None,
+    }
 }
 
 /// What can share lanes in panels of operands of types `lhs` and `rhs`.
@@ -181,10 +231,14 @@ impl Form {
             (Word::LhsType, super::runtime::ordinal(lhs)),
             (Word::RhsType, super::runtime::ordinal(rhs)),
             (Word::Accumulate, i64::from(accumulate)),
-            (Word::Packed, pack::number(self.packed)),
+            (Word::Panels, self.panels.number()),
         ];
+        let edges: &[_] = match &self.kernels {
+            Kernels::Programs(programs) => &programs.edges,
+            Kernels::Matrix(_) => &[],
+        };
         for (i, (word, _)) in driver::EDGES.into_iter().enumerate() {
-            words.push((word, self.edges.get(i).map_or(0, |(r, _)| *r as i64)));
+            words.push((word, edges.get(i).map_or(0, |(r, _)| *r as i64)));
         }
         words
     }
@@ -192,9 +246,10 @@ impl Form {
     /// Bytes of packed panels that do not depend on the extents, and those per row and per column.
     pub(super) fn spare(&self) -> (i64, i64, i64) {
         let size = self.dtype.size() as i64;
-        let (rows, columns, kc) = (self.rows as i64, self.columns as i64, self.blocks.kc as i64);
-        let fixed = (rows * kc + columns * kc + rows * columns) * size + 3 * 64;
-        // One more word for each row: what its sums begin with.
-        (fixed + rows * size, (kc + 1) * size, kc * size)
+        let (rows, columns) = (self.rows as i64, self.columns as i64);
+        let kc = self.blocks.kc as usize;
+        // Panels have elements of the accumulator's size, or lanes of as much.
+        let (left, right) = (self.panels.row_depth(kc) as i64 * size, self.panels.depth(kc) as i64 * size);
+        (rows * left + columns * right + rows * columns * size + 3 * 64, left, right)
     }
 }

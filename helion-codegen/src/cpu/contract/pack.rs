@@ -4,11 +4,23 @@
 //! operand, columns of the right one), zeros beyond `count`.
 
 use super::driver::Number;
+use super::panels::Panels;
+use crate::cpu::vector::Isa;
 use crate::cpu::vector::ir::Packed;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use helion_ir::dtype::{DType, Literal};
 use std::sync::OnceLock;
+
+/// Neighbouring elements that are moved together.
+const RUN: usize = 16;
+
+/// Whether the machine has AVX-512.
+#[cfg(target_arch = "x86_64")]
+fn has_wide() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| Isa::Avx512.available())
+}
 
 /// The minor index of a panel.
 #[derive(Clone, Copy)]
@@ -26,6 +38,25 @@ pub(super) struct Minor {
 /// # Safety
 /// `count` by `k` elements of type `from` lie at the source; `width * k` elements fit at `to`.
 pub(super) unsafe fn pack<T: Number>(source: *const u8, from: DType, minor: Minor, step: isize, k: usize, to: *mut T) {
+    #[cfg(target_arch = "x86_64")]
+    if has_wide() {
+        // SAFETY: the caller's promise, and the machine has the instructions.
+        return unsafe { pack_wide(source, from, minor, step, k, to) };
+    }
+    // SAFETY: by the caller's promise.
+    unsafe { pack_plain(source, from, minor, step, k, to) }
+}
+
+/// The same with AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
+unsafe fn pack_wide<T: Number>(source: *const u8, from: DType, minor: Minor, step: isize, k: usize, to: *mut T) {
+    // SAFETY: by the caller's promise.
+    unsafe { pack_plain(source, from, minor, step, k, to) }
+}
+
+#[inline(always)]
+unsafe fn pack_plain<T: Number>(source: *const u8, from: DType, minor: Minor, step: isize, k: usize, to: *mut T) {
     // SAFETY: of all arms by the caller's promise; the arm fits the source's type, and `T` is the type tested.
     macro_rules! go {
         ($source:ty, $to:ty, $convert:expr) => {
@@ -68,21 +99,6 @@ pub(super) enum Side {
     Right,
 }
 
-/// What shares lanes, as a word of the driver's block.
-pub(super) fn number(packed: Option<Packed>) -> i64 {
-    match packed {
-        None => 0,
-        Some(Packed::Bf16) => 1,
-        Some(Packed::I16) => 2,
-        Some(Packed::I8) => 3,
-    }
-}
-
-/// The same back.
-pub(super) fn shared(number: usize) -> Option<Packed> {
-    [Packed::Bf16, Packed::I16, Packed::I8].into_iter().find(|p| self::number(Some(*p)) == number as i64)
-}
-
 /// Packs one panel whose 32-bit lanes hold several steps of `k` each, zeros beyond the last.
 ///
 /// Of 8-bit integers, the right operand is moved up by 128 to be unsigned; what that adds to the sums, 128 times the sum
@@ -90,27 +106,63 @@ pub(super) fn shared(number: usize) -> Option<Packed> {
 ///
 /// # Safety
 /// As of [`pack`]; a lane is one element, and there is room for the words for rows.
-pub(super) unsafe fn pack_shared(
+pub(super) unsafe fn pack_lanes(
     source: *const u8,
     from: DType,
     minor: Minor,
     step: isize,
     k: usize,
     to: *mut u32,
-    (packed, side): (Packed, Side),
+    form: (Panels, Side),
 ) {
-    let headed = packed == Packed::I8 && side == Side::Left;
-    let flip = if packed == Packed::I8 && side == Side::Right { 0x8080_8080 } else { 0 };
+    #[cfg(target_arch = "x86_64")]
+    if has_wide() {
+        // SAFETY: the caller's promise, and the machine has the instructions.
+        return unsafe { pack_lanes_wide(source, from, minor, step, k, to, form) };
+    }
+    // SAFETY: by the caller's promise.
+    unsafe { pack_lanes_plain(source, from, minor, step, k, to, form) }
+}
+
+/// The same with AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn pack_lanes_wide(
+    source: *const u8,
+    from: DType,
+    minor: Minor,
+    step: isize,
+    k: usize,
+    to: *mut u32,
+    form: (Panels, Side),
+) {
+    // SAFETY: by the caller's promise.
+    unsafe { pack_lanes_plain(source, from, minor, step, k, to, form) }
+}
+
+#[inline(always)]
+unsafe fn pack_lanes_plain(
+    source: *const u8,
+    from: DType,
+    minor: Minor,
+    step: isize,
+    k: usize,
+    to: *mut u32,
+    (panels, side): (Panels, Side),
+) {
+    let offset = panels == Panels::Lanes(Packed::I8);
+    let headed = offset && side == Side::Left;
+    let flip = if offset && side == Side::Right { 0x8080_8080 } else { 0 };
     let body = if headed { to.wrapping_add(minor.width) } else { to };
     // SAFETY: of all arms by the caller's promise; the arm fits the source's type.
     unsafe {
-        match (packed, from) {
-            (Packed::I8, _) => pack_lanes::<u8, 4>(source, minor, step, k, body, flip, true, u32::from),
-            (Packed::I16, DType::I8) => {
-                pack_lanes::<i8, 2>(source, minor, step, k, body, 0, false, |x| u32::from(i16::from(x) as u16));
+        match (panels.per_lane(), from) {
+            (4, _) => pack_lanes_of::<u8, 4>(source, minor, step, k, body, flip, true, u32::from),
+            (_, DType::I8) => {
+                pack_lanes_of::<i8, 2>(source, minor, step, k, body, 0, false, |x| u32::from(i16::from(x) as u16));
             }
-            (Packed::I16, DType::U8) => pack_lanes::<u8, 2>(source, minor, step, k, body, 0, false, u32::from),
-            (Packed::Bf16 | Packed::I16, _) => pack_lanes::<u16, 2>(source, minor, step, k, body, 0, true, u32::from),
+            (_, DType::U8) => pack_lanes_of::<u8, 2>(source, minor, step, k, body, 0, false, u32::from),
+            (_, _) => pack_lanes_of::<u16, 2>(source, minor, step, k, body, 0, true, u32::from),
         }
         if headed {
             let width = minor.width;
@@ -129,7 +181,8 @@ pub(super) unsafe fn pack_shared(
 /// Packs `PER` steps of `k` into each lane. Where `as_is`, an element has the bits that its part of a lane gets, before
 /// `flip` turns some.
 #[allow(clippy::too_many_arguments)]
-unsafe fn pack_lanes<S: Copy, const PER: usize>(
+#[inline(always)]
+unsafe fn pack_lanes_of<S: Copy, const PER: usize>(
     source: *const u8,
     minor: Minor,
     step: isize,
@@ -150,7 +203,22 @@ unsafe fn pack_lanes<S: Copy, const PER: usize>(
     };
     if stride == size {
         for g in 0..whole {
-            for i in 0..count {
+            let runs = count / RUN * RUN;
+            for i in (0..runs).step_by(RUN) {
+                let mut words = [0u32; RUN];
+                for e in 0..PER {
+                    let row = source.wrapping_offset((g * PER + e) as isize * step).cast::<S>();
+                    // SAFETY: a run of elements of step `e` of lane `g`, which exist.
+                    let part = unsafe { row.add(i).cast::<[S; RUN]>().read_unaligned() };
+                    for (word, x) in words.iter_mut().zip(part) {
+                        *word |= bits(x) << (e * 32 / PER);
+                    }
+                }
+                words.iter_mut().for_each(|w| *w ^= flip);
+                // SAFETY: inside the panel.
+                unsafe { to.add(g * width + i).cast::<[u32; RUN]>().write_unaligned(words) };
+            }
+            for i in runs..count {
                 // SAFETY: inside the panel.
                 unsafe { *to.add(g * width + i) = lane(i, g, PER) };
             }
@@ -183,7 +251,48 @@ unsafe fn pack_lanes<S: Copy, const PER: usize>(
     }
 }
 
+/// Packs rows of the left operand for the matrix unit: 64 bytes of each row, then the next 64, zeros beyond the last step
+/// and row. An element has `size` bytes.
+///
+/// # Safety
+/// `count` by `k` elements lie at the source; `width` times as many blocks of 64 bytes fit at `to`.
+pub(super) unsafe fn pack_rows_of_bytes(
+    source: *const u8,
+    size: usize,
+    minor: Minor,
+    step: isize,
+    k: usize,
+    to: *mut u8,
+) {
+    const LINE: usize = 64;
+    let Minor { count, width, stride } = minor;
+    for k0 in (0..k).step_by(LINE / size) {
+        let kb = (LINE / size).min(k - k0);
+        // SAFETY: the panel has so many lines.
+        let lines = unsafe { std::slice::from_raw_parts_mut(to.add(k0 * size * width), width * LINE) };
+        let rows = lines.chunks_exact_mut(LINE);
+        for (i, line) in rows.enumerate() {
+            let row = source.wrapping_offset(i as isize * stride + k0 as isize * step);
+            if i < count && step == size as isize && kb * size == LINE {
+                // SAFETY: the row has a whole line of adjacent elements here.
+                unsafe { line.copy_from_slice(&row.cast::<[u8; LINE]>().read_unaligned()) };
+                continue;
+            }
+            line.fill(0);
+            if i >= count {
+                continue;
+            }
+            for (j, element) in line.chunks_exact_mut(size).take(kb).enumerate() {
+                let at = row.wrapping_offset(j as isize * step);
+                // SAFETY: step `j` of the row exists.
+                unsafe { std::ptr::copy_nonoverlapping(at, element.as_mut_ptr(), size) };
+            }
+        }
+    }
+}
+
 /// Packs with a conversion of single elements.
+#[inline(always)]
 unsafe fn pack_as<S: Copy, T: Number>(
     source: *const u8,
     minor: Minor,
@@ -202,7 +311,18 @@ unsafe fn pack_as<S: Copy, T: Number>(
     if stride == size {
         for j in 0..k {
             let row = source.wrapping_offset(j as isize * step).cast::<S>();
-            for i in 0..count {
+            let runs = count / RUN * RUN;
+            for i in (0..runs).step_by(RUN) {
+                // SAFETY: a run of elements of step `j`, which the caller promises, and its place in the panel.
+                unsafe {
+                    let from = row.add(i).cast::<[S; RUN]>().read_unaligned();
+                    let to = &mut *to.add(j * width + i).cast::<[T; RUN]>();
+                    for (to, from) in to.iter_mut().zip(from) {
+                        *to = convert(from);
+                    }
+                }
+            }
+            for i in runs..count {
                 // SAFETY: element `i` of step `j`, which the caller promises.
                 unsafe { *to.add(j * width + i) = convert(row.add(i).read_unaligned()) };
             }
@@ -256,8 +376,11 @@ unsafe fn transpose(source: *const u8, minor: Minor, k: usize, to: *mut f32) -> 
     use std::arch::x86_64::{_MM_TRANSPOSE4_PS, _mm_loadu_ps, _mm_storeu_ps};
     let done = minor.count / 4 * 4;
     let whole = k / 4 * 4;
-    for j in (0..whole).step_by(4) {
-        for i in (0..done).step_by(4) {
+    // All of a row's line at once: rows may lie in one set of the cache, which does not hold a line of each.
+    const LINE: usize = 16;
+    let blocks = (0..whole).step_by(LINE).flat_map(|j0| (0..done).step_by(4).map(move |i| (j0, i)));
+    for (j0, i) in blocks {
+        for j in (j0..whole.min(j0 + LINE)).step_by(4) {
             // SAFETY: rows `i..i+4` and steps `j..j+4` exist in the source and in the panel; SSE2 is part of
             // every x86-64 machine.
             unsafe {

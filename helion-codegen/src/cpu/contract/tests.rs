@@ -1,6 +1,7 @@
 //! Packing, and whole products against plain loops.
 
-use super::pack::{Minor, Side, pack, pack_shared};
+use super::pack::{Minor, Side, pack, pack_lanes};
+use super::panels::Panels;
 use crate::cpu::vector::ir::Packed;
 use helion_ir::dtype::DType;
 
@@ -49,7 +50,7 @@ fn shared_lanes_hold_steps_in_order() {
                     let mut to = vec![7u32; width * (depth + usize::from(headed))];
                     let minor = Minor { count, width, stride };
                     // SAFETY: the largest offset is below 600 elements, and the panel has the words it needs.
-                    unsafe { pack_shared(source, from, minor, step, k, to.as_mut_ptr(), (packed, side)) };
+                    unsafe { pack_lanes(source, from, minor, step, k, to.as_mut_ptr(), (Panels::Lanes(packed), side)) };
                     let value = |i: usize, j: usize| match i < count && j < k {
                         true => element((i as isize * stride + j as isize * step) / size),
                         false => 0,

@@ -4,7 +4,7 @@ use super::flow::Window;
 use super::{Lower, Stride, Tensor};
 use crate::cpu::Error;
 use crate::cpu::contract::driver::{self, Word};
-use crate::cpu::contract::{Form, form, sweeps};
+use crate::cpu::contract::{Form, Kernels, TilePrograms, form, sweeps};
 use crate::cpu::vector::Isa;
 use cranelift_codegen::ir::{self, InstBuilder, StackSlotData, StackSlotKind, types};
 use helion_ir::dtype::DType;
@@ -62,18 +62,10 @@ impl Lower<'_> {
     ) -> Result<bool, Error> {
         let Some(form) = self.contract_form(c)? else { return Ok(false) };
         let Some(scratch) = self.spare else { return Ok(false) };
-        let isa = self.options.isa.unwrap_or_else(Isa::best);
-        let Some(add) = self.programs.vector(&form.add, isa) else { return Ok(false) };
-        let Some(store) = self.programs.vector(&form.store, isa) else { return Ok(false) };
-        let mut kernels = vec![(Word::Add, add), (Word::Store, store)];
-        for ((_, program), (_, place)) in form.edges.iter().zip(driver::EDGES) {
-            let Some(index) = self.programs.vector(program, isa) else { return Ok(false) };
-            kernels.push((place, index));
-        }
+        let Some(mut kernels) = self.product_kernels(c, &form) else { return Ok(false) };
         let few = self.sweeps(c, rhs, acc.dtype, &mut kernels);
         let Some((name, address)) = driver::entry(acc.dtype) else { return Ok(false) };
         let driver = self.programs.helper(name, address);
-        self.lanes.insert(std::ptr::from_ref(c).addr(), isa.lanes_of(&form.store));
         let block = StackSlotData::new(StackSlotKind::ExplicitSlot, (Word::COUNT * 8) as u32, 3);
         let block = self.b.create_sized_stack_slot(block);
         for (word, v) in form.words(lhs.dtype, rhs.dtype, c.accumulate) {
@@ -129,6 +121,31 @@ impl Lower<'_> {
             Ok(())
         })?;
         Ok(true)
+    }
+
+    /// The kernels of packed panels, compiled where they have to be; `None` when they cannot be.
+    fn product_kernels(&mut self, c: &Contract, form: &Form) -> Option<Vec<(Word, u32)>> {
+        let isa = self.options.isa.unwrap_or_else(Isa::best);
+        let (mut kernels, lanes) = (Vec::new(), &mut self.lanes);
+        match &form.kernels {
+            Kernels::Programs(programs) => {
+                let TilePrograms { add, store, edges } = &**programs;
+                kernels.push((Word::Add, self.programs.vector(add, isa)?));
+                kernels.push((Word::Store, self.programs.vector(store, isa)?));
+                for ((_, program), (_, place)) in edges.iter().zip(driver::EDGES) {
+                    kernels.push((place, self.programs.vector(program, isa)?));
+                }
+                lanes.insert(std::ptr::from_ref(c).addr(), isa.lanes_of(store));
+            }
+            Kernels::Matrix(matrix) => {
+                for (word, add) in [(Word::Add, true), (Word::Store, false)] {
+                    let (name, address) = matrix.helper(add);
+                    kernels.push((word, self.programs.helper(name, address)));
+                }
+                lanes.insert(std::ptr::from_ref(c).addr(), matrix.products_at_once());
+            }
+        }
+        Some(kernels)
     }
 
     /// Compiles the kernels that read the right operand in place; the most rows they are for.

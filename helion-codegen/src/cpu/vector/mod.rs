@@ -25,6 +25,8 @@ use super::memory::{Code, CodeArena, MemoryError};
 /// An instruction set that vector programs are lowered to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Isa {
+    /// [`Isa::Avx512`], and AMX for products of `bf16` and of 8-bit integers (Linux).
+    Amx,
     /// x86-64 with AVX-512 F, BW, DQ and VL: 64-byte vectors.
     Avx512,
     /// x86-64 with AVX2, FMA, F16C and BMI: 32-byte vectors.
@@ -36,6 +38,7 @@ pub enum Isa {
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Isa::Amx => "amx",
             Isa::Avx512 => "avx512",
             Isa::Avx2 => "avx2",
             Isa::Clif128 => "clif128",
@@ -52,12 +55,13 @@ impl std::str::FromStr for Isa {
 
 impl Isa {
     /// All of them, best first.
-    pub const ALL: [Isa; 3] = [Isa::Avx512, Isa::Avx2, Isa::Clif128];
+    pub const ALL: [Isa; 4] = [Isa::Amx, Isa::Avx512, Isa::Avx2, Isa::Clif128];
 
     /// Whether this machine has it.
     pub fn available(self) -> bool {
         #[cfg(all(target_arch = "x86_64", unix))]
         match self {
+            Isa::Amx => Isa::Avx512.available() && super::contract::has_matrix_unit(),
             Isa::Avx512 => {
                 std::is_x86_feature_detected!("avx512f")
                     && std::is_x86_feature_detected!("avx512bw")
@@ -75,15 +79,23 @@ impl Isa {
         }
         #[cfg(not(all(target_arch = "x86_64", unix)))]
         match self {
-            Isa::Avx512 | Isa::Avx2 => false,
+            Isa::Amx | Isa::Avx512 | Isa::Avx2 => false,
             Isa::Clif128 => true,
+        }
+    }
+
+    /// Whether vectors are those of AVX-512.
+    pub const fn is_wide(self) -> bool {
+        match self {
+            Isa::Amx | Isa::Avx512 => true,
+            Isa::Avx2 | Isa::Clif128 => false,
         }
     }
 
     /// Whether it multiplies elements that share lanes, as [`Op::Dots`](ir::Op::Dots).
     pub fn multiplies(self, packed: ir::Packed) -> bool {
         #[cfg(all(target_arch = "x86_64", unix))]
-        return self == Isa::Avx512
+        return self.is_wide()
             && match packed {
                 ir::Packed::Bf16 => std::is_x86_feature_detected!("avx512bf16"),
                 ir::Packed::I16 | ir::Packed::I8 => std::is_x86_feature_detected!("avx512vnni"),
@@ -103,7 +115,7 @@ impl Isa {
     /// Bytes of a vector register.
     pub const fn vector_bytes(self) -> usize {
         match self {
-            Isa::Avx512 => 64,
+            Isa::Amx | Isa::Avx512 => 64,
             Isa::Avx2 => 32,
             Isa::Clif128 => 16,
         }
@@ -112,7 +124,7 @@ impl Isa {
     /// Vector registers.
     pub const fn registers(self) -> usize {
         match self {
-            Isa::Avx512 => 32,
+            Isa::Amx | Isa::Avx512 => 32,
             Isa::Avx2 | Isa::Clif128 => 16,
         }
     }
@@ -120,7 +132,7 @@ impl Isa {
     /// Lanes of a step of this program.
     pub fn lanes_of(self, program: &Program) -> usize {
         match self {
-            Isa::Avx512 | Isa::Avx2 => self.lanes(program.widest()),
+            Isa::Amx | Isa::Avx512 | Isa::Avx2 => self.lanes(program.widest()),
             Isa::Clif128 => clif::lanes(program),
         }
     }
@@ -214,9 +226,9 @@ pub fn compile(program: &Program, isa: Isa, arena: &mut CodeArena) -> Result<Com
     }
     let reason = |reason: String| Unsupported::Reason { isa, reason };
     let lanes = isa.lanes_of(program);
-    let fused = (isa == Isa::Avx512).then(|| fuse::scales(program));
+    let fused = isa.is_wide().then(|| fuse::scales(program));
     let program = fused.as_ref().unwrap_or(program);
-    if isa != Isa::Avx512 && program.body.iter().any(|i| i.op == ir::Op::Scale) {
+    if !isa.is_wide() && program.body.iter().any(|i| i.op == ir::Op::Scale) {
         return Err(reason("no instruction scales by a power of two".into()));
     }
     let packed = |i: &ir::Inst| if let ir::Op::Dots(p) = i.op { Some(p) } else { None };
@@ -225,14 +237,14 @@ pub fn compile(program: &Program, isa: Isa, arena: &mut CodeArena) -> Result<Com
     }
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Avx2 => {
+        Isa::Amx | Isa::Avx512 | Isa::Avx2 => {
             let staged = unroll::stage(program, lanes as u32);
-            let emitted = x86::emit(&staged, isa == Isa::Avx512).map_err(reason)?;
+            let emitted = x86::emit(&staged, isa.is_wide()).map_err(reason)?;
             let code = arena.install(&emitted.bytes)?;
             Ok(CompiledProgram { code, isa, lanes, code_bytes: emitted.code })
         }
         #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx512 | Isa::Avx2 => Err(Unsupported::Machine(isa)),
+        Isa::Amx | Isa::Avx512 | Isa::Avx2 => Err(Unsupported::Machine(isa)),
         Isa::Clif128 => {
             let effort = super::jit::Effort::Quick;
             let target = super::jit::target(effort).map_err(|e| reason(e.to_string()))?;

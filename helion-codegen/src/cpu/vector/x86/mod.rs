@@ -40,7 +40,7 @@ pub fn emit(staged: &Staged, wide: bool) -> Result<Emitted, String> {
     if !cfg!(unix) {
         return Err("vector code is emitted for the System V calling convention only".into());
     }
-    let target = Target { wide };
+    let target = Target::host(wide);
     let allocation = allocate(staged, &target);
     let bases = Bases::assign(staged);
     let mut emitter = Emitter::new(staged, target, &allocation, bases);

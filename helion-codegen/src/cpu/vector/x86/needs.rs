@@ -1,19 +1,38 @@
 //! What instructions need on x86, for the register allocator.
 
 use helion_ir::DType;
+use std::sync::OnceLock;
 
 use super::super::alloc::{Machine, Needs};
 use super::super::ir::{Cmp, Inst, Op, Packed, Ty, V};
 use super::super::unroll::{Source, Staged};
 
-/// Uses of a repeated element up to which instructions read it themselves.
-const BROADCAST_USES: usize = 4;
-
-/// An instruction set.
+/// A processor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
     /// AVX-512, else AVX2.
     pub wide: bool,
+    /// Uses of a repeated element up to which instructions of AVX-512 read it themselves.
+    pub broadcast_uses: usize,
+}
+
+impl Target {
+    /// This one, with AVX-512 or AVX2.
+    pub(super) fn host(wide: bool) -> Target {
+        Target { wide, broadcast_uses: if multiplies_as_fast_as_it_loads() { 1 } else { 4 } }
+    }
+}
+
+/// Whether the processor has as many 512-bit multipliers as it has ports that load: then an element that each of several
+/// multiplications reads again costs their time. AMD's had half as many when this was measured, and there reading again is
+/// free, while a register for the element costs an instruction.
+fn multiplies_as_fast_as_it_loads() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let id = std::arch::x86_64::__cpuid(0);
+        let vendor: Vec<u8> = [id.ebx, id.edx, id.ecx].into_iter().flat_map(u32::to_le_bytes).collect();
+        vendor == b"GenuineIntel"
+    })
 }
 
 fn memory(operands: u8) -> Needs {
@@ -37,7 +56,7 @@ impl Machine for Target {
     fn folds(&self, _: &Staged, load: &Inst, uses: usize) -> bool {
         let Op::Load(addr, dtype) = load.op else { return false };
         let whole = matches!(dtype, DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::I64 | DType::U64);
-        whole && if addr.is_splat() { self.wide && uses <= BROADCAST_USES } else { uses == 1 }
+        whole && if addr.is_splat() { self.wide && uses <= self.broadcast_uses } else { uses == 1 }
     }
     fn reads_source(&self, staged: &Staged, v: V) -> bool {
         match staged.source(v) {
