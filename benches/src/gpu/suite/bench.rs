@@ -1,4 +1,4 @@
-//! One benchmark: helion untuned and tuned beside the peers. Out: rows of a Markdown table.
+//! One benchmark: helion untuned and tuned beside the peers. Out: rows of a Markdown table on standard output.
 
 use crate::Options;
 use crate::cases::{self, Case, Work};
@@ -13,30 +13,30 @@ pub const NAMES: &[&str] = &["matmul", "attention", "softmax", "add"];
 
 /// How often everybody takes a turn.
 const ROUNDS: usize = 15;
-/// How long tuning may take for one case.
-const TUNING_SECONDS: f64 = 25.0;
 /// More than the last-level cache of any device.
 const FLUSH_BYTES: usize = 256 << 20;
 /// How far 16-bit results may be from the exact ones, as a part of their size.
 const TOLERANCE: f64 = 0.02;
 
-/// Runs one benchmark.
+/// Runs one benchmark; its rows go to standard output.
 ///
 /// # Errors
 /// helion cannot run it, or its result is wrong.
-pub fn run(name: &str, device: Device, o: &Options) -> Result<String, String> {
+pub fn run(name: &str, device: Device, o: &Options) -> Result<(), String> {
     let peers = Peers::start(o);
-    let mut rows = String::new();
     for case in cases::all(name, device)? {
+        let mut rows = String::new();
         match &peers {
-            Ok(peers) => against(&case, device, peers, &mut rows)?,
+            Ok(peers) => against(&case, device, peers, o.tuning, &mut rows)?,
             Err(why) => alone(&case, device, why, &mut rows)?,
         }
+        // One case after another, so that what is done is known when time runs out.
+        print!("{rows}");
     }
     if let Ok(peers) = &peers {
         eprintln!("peers: {}", peers.versions);
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// helion without anybody to compare with.
@@ -51,7 +51,7 @@ fn alone(case: &Case, device: Device, why: &str, rows: &mut String) -> Result<()
     Ok(())
 }
 
-fn against(case: &Case, device: Device, peers: &Peers, rows: &mut String) -> Result<(), String> {
+fn against(case: &Case, device: Device, peers: &Peers, tuning: f64, rows: &mut String) -> Result<(), String> {
     let copy = match case.work {
         Work::Bytes(bytes) => copy_seconds(peers, bytes),
         Work::Operations(_) => None,
@@ -61,13 +61,18 @@ fn against(case: &Case, device: Device, peers: &Peers, rows: &mut String) -> Res
         .unwrap_or_else(|why| Loaded { contestants: Vec::new(), skipped: [("peers".to_owned(), why)].into() });
     check(case)?;
     let untuned = race(case, device, peers, &loaded)?;
-    let tuner = Tuner::quick().seconds(TUNING_SECONDS).progress(false);
-    let tuned = match helion::runtime::tune(tuner, || (case.call)()) {
+    let tuner = Tuner::quick().seconds(tuning).progress(false);
+    let tuned = if tuning == 0.0 {
+        Err("not asked for".to_owned())
+    } else {
+        helion::runtime::tune(tuner, || (case.call)()).map_err(|e| e.to_string())
+    };
+    let tuned = match tuned {
         Ok(_) => {
             check(case)?;
             Ok(race(case, device, peers, &loaded)?)
         }
-        Err(e) => Err(e.to_string()),
+        Err(why) => Err(why),
     };
     // Peers as they were in the last race.
     let last = tuned.as_ref().unwrap_or(&untuned);

@@ -14,8 +14,8 @@ pub enum Outcome {
     Done(String),
     /// Its last words.
     Failed(String),
-    /// It was ended at the deadline, or never began.
-    Late,
+    /// What it printed before it was ended at the deadline; nothing when it never began.
+    Late(String),
 }
 
 /// Runs all parts of a kind, at most `side_by_side` at once; the results are in order, with how long each took.
@@ -49,11 +49,11 @@ pub fn run_all(
 
 fn run(kind: &str, name: &str, end: Instant, o: &Options) -> Result<Outcome, String> {
     if Instant::now() >= end {
-        return Ok(Outcome::Late);
+        return Ok(Outcome::Late(String::new()));
     }
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut child = Command::new(program)
-        .args(["--part", kind, name, "--python", &o.python, "--peers", &o.peers])
+        .args(["--part", kind, name, "--python", &o.python, "--peers", &o.peers, "--tuning", &o.tuning.to_string()])
         .args(o.try_out.then_some("--try"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -67,7 +67,7 @@ fn run(kind: &str, name: &str, end: Instant, o: &Options) -> Result<Outcome, Str
     let (out, err) = (text(out), text(err));
     eprint!("{err}");
     match status {
-        None => Ok(Outcome::Late),
+        None => Ok(Outcome::Late(out)),
         Some(status) if status.success() => Ok(Outcome::Done(out)),
         Some(status) => {
             let last = err.lines().rfind(|l| !l.trim().is_empty()).unwrap_or_default();

@@ -4,8 +4,9 @@
 //! Each example and each benchmark is a process of its own with a deadline, so that one that crashes, hangs or loses the
 //! device is a line of the table.
 //!
-//! Usage: `gpu-suite [--seconds N] [--python PATH] [--peers device_peers.py] [--try]`. `--try` runs all of it on the
-//! processor, with sizes that are too small to say anything: to see that the program works.
+//! Usage: `gpu-suite [--seconds N] [--tuning N] [--only NAME,…] [--python PATH] [--peers device_peers.py] [--try]`.
+//! `--tuning` is for how long each benchmark is tuned, 0 for not at all; `--only` names examples and benchmarks. `--try`
+//! runs all of it on the processor, with sizes that are too small to say anything: to see that the program works.
 
 #[path = "../../../../tests/gpu/examples.rs"]
 mod examples;
@@ -26,6 +27,10 @@ use std::time::{Duration, Instant};
 pub struct Options {
     /// How long all of it may take.
     seconds: u64,
+    /// How long tuning may take for one case, in seconds; 0 for not at all.
+    tuning: f64,
+    /// Only these examples and benchmarks, when there are any.
+    only: Vec<String>,
     /// A Python that may have PyTorch.
     python: String,
     /// The peers' side.
@@ -39,17 +44,23 @@ pub struct Options {
 fn options() -> Result<Options, String> {
     let peers = concat!(env!("CARGO_MANIFEST_DIR"), "/gpu/device_peers.py");
     let (python, peers) = ("python3".to_owned(), peers.to_owned());
-    let mut o = Options { seconds: 480, python, peers, try_out: false, part: None };
+    let mut o = Options { seconds: 480, tuning: 25.0, only: Vec::new(), python, peers, try_out: false, part: None };
     let mut arguments = std::env::args().skip(1);
     while let Some(a) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("`{a}` needs a value"));
         match a.as_str() {
             "--seconds" => o.seconds = value()?.parse().map_err(|_| "`--seconds` needs a number".to_owned())?,
+            "--tuning" => o.tuning = value()?.parse().map_err(|_| "`--tuning` needs a number".to_owned())?,
+            "--only" => o.only = value()?.split(',').map(str::to_owned).collect(),
             "--python" => o.python = value()?,
             "--peers" => o.peers = value()?,
             "--try" => o.try_out = true,
             "--part" => o.part = Some((value()?, value()?)),
-            _ => return Err(format!("`{a}` is not one of --seconds, --python, --peers, --try, --part")),
+            _ => {
+                return Err(format!(
+                    "`{a}` is not one of --seconds, --tuning, --only, --python, --peers, --try, --part"
+                ));
+            }
         }
     }
     Ok(o)
@@ -78,11 +89,14 @@ fn part(kind: &str, name: &str, o: &Options) -> Result<bool, String> {
     let device = if o.try_out { Device::Cpu } else { Device::cuda(0).map_err(|e| e.to_string())? };
     match kind {
         "example" => checks::run(name, device).map(|rows| println!("{rows}")),
-        "bench" => bench::run(name, device, o).map(|rows| print!("{rows}")),
+        "bench" => bench::run(name, device, o),
         _ => Err(format!("`{kind}` is neither example nor bench")),
     }
     .map(|()| true)
 }
+
+/// So many examples are checked at once: most of it is compiling.
+const SIDE_BY_SIDE: usize = 8;
 
 /// All parts; whether all examples were right.
 fn all(o: &Options) -> Result<bool, String> {
@@ -91,22 +105,26 @@ fn all(o: &Options) -> Result<bool, String> {
     let mut right = true;
     println!("| example | result | seconds |\n|---|---|---:|");
     // The benchmarks come after this and need the device for themselves.
-    let examples = child::run_all("example", checks::NAMES, 4, end - Duration::from_secs(o.seconds / 2), o);
+    let chosen = |names: &[&'static str]| -> Vec<&'static str> {
+        names.iter().copied().filter(|n| o.only.is_empty() || o.only.iter().any(|only| only == n)).collect()
+    };
+    let examples =
+        child::run_all("example", &chosen(checks::NAMES), SIDE_BY_SIDE, end - Duration::from_secs(o.seconds / 2), o);
     for (name, outcome, took) in examples {
         let said = match &outcome {
             Outcome::Done(rows) => rows.trim().to_owned(),
             Outcome::Failed(why) => format!("**wrong**: {why}"),
-            Outcome::Late => "not finished in time".to_owned(),
+            Outcome::Late(_) => "not finished in time".to_owned(),
         };
         right &= matches!(outcome, Outcome::Done(_));
         println!("| {name} | {} | {:.1} |", said.replace('|', "\\|").replace('\n', "<br>"), took.as_secs_f64());
     }
     println!("\n| benchmark | contestant | time | rate | of the best peer |\n|---|---|---:|---:|---:|");
-    for (name, outcome, _) in child::run_all("bench", bench::NAMES, 1, end, o) {
+    for (name, outcome, _) in child::run_all("bench", &chosen(bench::NAMES), 1, end, o) {
         match outcome {
             Outcome::Done(rows) => print!("{rows}"),
             Outcome::Failed(why) => println!("| {name} | did not run | | | {} |", why.replace(['|', '\n'], " ")),
-            Outcome::Late => println!("| {name} | not finished in time | | | |"),
+            Outcome::Late(rows) => println!("{rows}| {name} | not finished in time | | | |"),
         }
     }
     println!();
