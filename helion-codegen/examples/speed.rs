@@ -121,7 +121,7 @@ loops matmul {
 
 fn kernel(text: &str, options: &CpuOptions) -> CompiledKernel {
     let mut f = loops::parse(text).unwrap_or_else(|e| panic!("{e}"));
-    expand_math(&mut f);
+    expand_math(&mut f, &[]);
     let mut times = Vec::new();
     for _ in 0..20 {
         let start = Instant::now();

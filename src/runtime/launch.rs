@@ -667,14 +667,18 @@ fn layout(dims: &[usize], strides: &[isize]) -> Layout {
 }
 
 /// Whether rows of a tensor can be moved 16 bytes at a time: its address is a multiple, and so is the way from row to
-/// row.
+/// row, forwards. The limits are the copy engine's.
 #[inline]
 pub(super) fn is_aligned(address: usize, size: usize, dims: &[usize], strides: &[isize]) -> bool {
     const MOVE: usize = 16;
     let unit = strides.last() == Some(&1);
     let steps = strides.iter().zip(dims).take(dims.len() - usize::from(unit));
     address.is_multiple_of(MOVE)
-        && steps.filter(|(_, d)| **d > 1).all(|(s, _)| s.unsigned_abs().wrapping_mul(size).is_multiple_of(MOVE))
+        && dims.iter().all(|d| *d < 1 << 32)
+        && steps.filter(|(_, d)| **d != 1).all(|(s, _)| {
+            let bytes = s.wrapping_mul(size as isize);
+            (1..1 << 40).contains(&bytes) && (bytes as usize).is_multiple_of(MOVE)
+        })
 }
 
 fn rank_error(name: Name, expected: usize, found: usize) -> Error {

@@ -210,8 +210,28 @@ unsafe impl Driver for PtxGpu {
             fault(call, code, f)
         })
     }
-    fn encode(&self, _: &Tiled<'_>) -> Result<TensorMap> {
-        Err(fault("cuTensorMapEncodeTiled", 801, "not simulated"))
+    fn encode(&self, t: &Tiled<'_>) -> Result<TensorMap> {
+        let call = "cuTensorMapEncodeTiled";
+        let element = match t.dtype {
+            6 => interp::TensorType::F16,
+            9 => interp::TensorType::Bf16,
+            other => return Err(fault(call, 801, format!("element type {other} is not simulated"))),
+        };
+        let swizzle = interp::Swizzle::ALL.into_iter().find(|s| s.row().unwrap_or(0) == t.swizzle as usize);
+        let map = interp::TensorMap {
+            element,
+            address: t.address.0,
+            extents: t.dims.to_vec(),
+            strides: t.strides.to_vec(),
+            box_extents: t.window.to_vec(),
+            element_strides: vec![1; t.dims.len()],
+            swizzle: swizzle.ok_or_else(|| fault(call, 1, "no such swizzle"))?,
+        };
+        let bytes = map.encode().map_err(|e| fault(call, 1, e))?;
+        let (words, _) = bytes.as_chunks::<8>();
+        let mut all = [0; 16];
+        all.iter_mut().zip(words).for_each(|(word, b)| *word = u64::from_le_bytes(*b));
+        Ok(TensorMap(all))
     }
     fn stream(&self) -> Result<Stream> {
         Ok(Stream(self.on("cuStreamCreate")?.number()))

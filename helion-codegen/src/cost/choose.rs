@@ -1,7 +1,7 @@
 //! The config that the model likes best for given sizes.
 
 use super::config::{predict_config, threads_of};
-use super::{predict, programs};
+use super::{lockstep, predict, programs};
 use crate::{passes, schedule};
 use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
 use helion_ir::loops;
@@ -22,8 +22,12 @@ const SPLIT_MARGIN: f64 = 0.7;
 /// The config to use for these sizes when nothing was measured: from the space's default, one slot after the other is
 /// set to the value with the least predicted time, until none changes or [`MOST_SCHEDULES`] were looked at. First
 /// come the slots that shape loops; then, where threads have nothing to do, dividing reductions; then the
-/// backend's knobs, with the loops as they are. Deterministic, and about a millisecond.
+/// backend's knobs, with the loops as they are. Deterministic, and about a millisecond. The model is of caches and vector
+/// units; where threads run in lockstep, rules take its place ([`lockstep`]).
 pub fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], target: &Target, threads: u32) -> Config {
+    if target.warp > 1 {
+        return lockstep::choose(kernel, space, sizes, target);
+    }
     let func = kernel.function();
     let slots = |when: When| -> Vec<(&Slot, Vec<u64>)> {
         let chosen = space.slots.iter().filter(|(s, _)| When::of(s.knob) == Some(when));
@@ -149,7 +153,7 @@ fn extent(func: &Function, slot: &Slot, sizes: &[u64]) -> Option<u64> {
 }
 
 /// The loop IR of a config, as far as the model needs it.
-fn plan(kernel: &Verified, config: &Config, target: &Target) -> Option<loops::Function> {
+pub(super) fn plan(kernel: &Verified, config: &Config, target: &Target) -> Option<loops::Function> {
     let mut f = schedule::schedule(kernel, config, target).ok()?;
     passes::shape_loops(&mut f, target);
     Some(f)

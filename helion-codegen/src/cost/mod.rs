@@ -18,6 +18,7 @@
 mod bound;
 mod choose;
 mod config;
+mod lockstep;
 mod ops;
 mod time;
 mod traffic;

@@ -127,7 +127,7 @@ fn check_args(f: &loops::Function, start: Args, tolerance: f64, want_vector: boo
     let mut want = start.clone();
     loops::interp::run(f, &mut want).unwrap_or_else(|e| panic!("{e}\n{f}"));
     let mut expanded = f.clone();
-    crate::passes::math::expand_math(&mut expanded);
+    crate::passes::math::expand_math(&mut expanded, &[]);
     loops::verify(&expanded).unwrap_or_else(|e| panic!("{}\n{expanded}", helion_ir::diag::render(&e)));
     for way in ways() {
         let source = if way.vectorise { &expanded } else { f };

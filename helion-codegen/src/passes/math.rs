@@ -4,7 +4,8 @@
 //! vector unit has: `fma`, `mul`, `add`, `div`, `sqrt`, compare, select, shifts by constants and
 //! changes of type; 16-bit floats are converted, computed in `f32`, and rounded back after each operation.
 //! Statements outside nests, `finals`, and functions of `f64` stay as they are; a backend calls a
-//! library for them. So do `sin`, `cos` and `pow`, which need a range reduction that vectors lack.
+//! library for them. So do `sin`, `cos` and `pow`, which need a range reduction that vectors lack, and what a target
+//! has instructions for ([`native`]).
 //!
 //! | function | largest error in ulp (sampled over all `f32`, see the tests) |
 //! |---|---|
@@ -28,37 +29,44 @@
 
 use helion_ir::dtype::{DType, Literal};
 use helion_ir::loops::{Args, Function, Inst, Nest, Op, Stmt, Val, Value};
+use helion_ir::target::Target;
 use helion_ir::{BinaryOp, Loc, UnaryOp};
 use smallvec::smallvec;
 use std::collections::HashMap;
 
-/// Rewrites every nest of the function.
-pub fn expand_math(f: &mut Function) {
+/// The functions for which a target has instructions that are exact enough: they stay.
+pub fn native(target: &Target) -> &'static [UnaryOp] {
+    // Threads in lockstep come with a unit for powers of two.
+    if target.warp > 1 { &[UnaryOp::Exp, UnaryOp::Exp2] } else { &[] }
+}
+
+/// Rewrites every nest of the function; the functions in `keep` stay.
+pub fn expand_math(f: &mut Function, keep: &[UnaryOp]) {
     let mut body = std::mem::take(&mut f.body);
-    stmts(&mut body, &mut f.values);
+    stmts(&mut body, &mut f.values, keep);
     f.body = body;
 }
 
-fn stmts(list: &mut [Stmt], values: &mut Vec<Value>) {
+fn stmts(list: &mut [Stmt], values: &mut Vec<Value>, keep: &[UnaryOp]) {
     for s in list {
         match s {
             Stmt::Inst(_) | Stmt::Contract(_) => {}
-            Stmt::For { body, .. } => stmts(body, values),
+            Stmt::For { body, .. } => stmts(body, values, keep),
             Stmt::While { cond, body, .. } => {
-                stmts(cond, values);
-                stmts(body, values);
+                stmts(cond, values, keep);
+                stmts(body, values, keep);
             }
             Stmt::If { then, other, .. } => {
-                stmts(then, values);
-                stmts(other, values);
+                stmts(then, values, keep);
+                stmts(other, values, keep);
             }
-            Stmt::Nest(nest) => expand_nest(nest, values),
+            Stmt::Nest(nest) => expand_nest(nest, values, keep),
         }
     }
 }
 
-fn expand_nest(nest: &mut Nest, values: &mut Vec<Value>) {
-    let mut e = Expand { values, out: Vec::new(), consts: HashMap::new(), wide: HashMap::new(), at: Loc::UNKNOWN };
+fn expand_nest(nest: &mut Nest, values: &mut Vec<Value>, keep: &[UnaryOp]) {
+    let mut e = Expand::new(values, keep);
     for inst in std::mem::take(&mut nest.body) {
         e.inst(inst);
     }
@@ -78,8 +86,7 @@ pub struct Expansion {
 /// The expansion of a function of `f32`, for use outside nests; `None` for what stays.
 pub fn expansion(op: UnaryOp) -> Option<Expansion> {
     let mut values = vec![Value { dtype: DType::F32, name: None }];
-    let mut e =
-        Expand { values: &mut values, out: Vec::new(), consts: HashMap::new(), wide: HashMap::new(), at: Loc::UNKNOWN };
+    let mut e = Expand::new(&mut values, &[]);
     let result = e.expand(op, Val(0))?;
     let body = e.out;
     Some(Expansion { values, body, result })
@@ -88,6 +95,8 @@ pub fn expansion(op: UnaryOp) -> Option<Expansion> {
 /// A body under construction.
 struct Expand<'a> {
     values: &'a mut Vec<Value>,
+    /// Functions that stay.
+    keep: &'a [UnaryOp],
     out: Vec<Inst>,
     /// Constants made so far.
     consts: HashMap<Literal, Val>,
@@ -101,7 +110,11 @@ fn is_half(d: DType) -> bool {
     matches!(d, DType::F16 | DType::BF16)
 }
 
-impl Expand<'_> {
+impl<'a> Expand<'a> {
+    fn new(values: &'a mut Vec<Value>, keep: &'a [UnaryOp]) -> Expand<'a> {
+        Expand { values, keep, out: Vec::new(), consts: HashMap::new(), wide: HashMap::new(), at: Loc::UNKNOWN }
+    }
+
     fn inst(&mut self, inst: Inst) {
         self.at = inst.at;
         let of = inst.args.first().map(|v| self.values[v.index()].dtype);
@@ -256,6 +269,9 @@ impl Expand<'_> {
 
     /// The function as basic operations; `None` for what stays.
     fn expand(&mut self, op: UnaryOp, x: Val) -> Option<Val> {
+        if self.keep.contains(&op) {
+            return None;
+        }
         Some(match op {
             UnaryOp::Exp => self.exp(x),
             UnaryOp::Exp2 => self.exp2(x),

@@ -14,7 +14,7 @@ use helion_ir::target::Target;
 /// Runs every pass.
 pub fn run(f: &mut Function, target: &Target) {
     shape_loops(f, target);
-    math::expand_math(f);
+    math::expand_math(f, math::native(target));
 }
 
 /// Runs the passes that decide about loops; what comes after them leaves loops as they are.

@@ -14,7 +14,46 @@ pub struct PtxKernel {
     pub(super) facts: Facts,
     pub(super) threads: u32,
     pub(super) shared_bytes: u32,
+    pub(super) maps: Vec<Mapped>,
     pub(super) rule: Rule,
+}
+
+/// A tensor that the device's copy engine walks in boxes. Its description, 128 bytes that the driver makes from the
+/// argument words, is a parameter of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// The first of the tensor's argument words.
+    pub word: usize,
+    /// How many axes it has.
+    pub rank: usize,
+    /// The driver's number of its element type (`CUtensorMapDataType`).
+    pub dtype: u32,
+    /// Bytes of an element.
+    pub size: u32,
+    /// Elements of a box along each axis, the innermost first. The innermost ones have 128 bytes, in which chunks of 16
+    /// are swapped by the row's number.
+    pub window: Vec<u32>,
+}
+
+impl Mapped {
+    /// The most axes.
+    pub const AXES: usize = 5;
+
+    /// From a launch's argument words: the address, then elements along each axis, the innermost first, and bytes
+    /// between neighbours along each but that one.
+    pub fn tensor(&self, args: &[u64]) -> (u64, [u64; Mapped::AXES], [u64; Mapped::AXES]) {
+        let (mut dims, mut strides) = ([1; Mapped::AXES], [16; Mapped::AXES]);
+        let words = &args[self.word + 1..self.word + 1 + 2 * self.rank];
+        let (extents, steps) = words.split_at(self.rank);
+        for (k, (n, by)) in extents.iter().zip(steps).rev().enumerate().take(Mapped::AXES) {
+            dims[k] = (*n).max(1);
+            // Along axes with one element any step will do, and not every one is legal.
+            if k > 0 && *n > 1 {
+                strides[k - 1] = by.wrapping_mul(u64::from(self.size));
+            }
+        }
+        (args[self.word], dims, strides)
+    }
 }
 
 /// What a launch needs.
@@ -54,6 +93,7 @@ impl PtxKernel {
             facts: options.facts.clone(),
             threads: code.threads,
             shared_bytes: code.shared_bytes,
+            maps: Vec::new(),
             rule: Rule::new(f, &code.dynamic),
         }
     }
@@ -85,6 +125,10 @@ impl PtxKernel {
     /// and, unless buffers are spilled, for the plan's.
     pub fn shared_bytes(&self) -> u32 {
         self.shared_bytes
+    }
+    /// The tensors whose descriptions are the kernel's first parameters, in order; its argument words follow.
+    pub fn maps(&self) -> &[Mapped] {
+        &self.maps
     }
     /// How many argument words it takes, without `spill` and `programs`.
     pub fn words(&self) -> usize {

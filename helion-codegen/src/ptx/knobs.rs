@@ -49,6 +49,13 @@ fn most_registers(warps: u32) -> u64 {
     (REGISTER_FILE >> (5 + warps)).min(255)
 }
 
+/// The same for any number of threads; registers are given out in eights.
+#[cfg(feature = "llvm")]
+pub(super) fn registers_of(threads: u32) -> u32 {
+    let each = REGISTER_FILE as u32 / threads;
+    if each > 255 { 255 } else { each & !7 }
+}
+
 /// Whether a function has products that may run on matrix units.
 fn multiplies(f: &Function, body: &[Stmt]) -> bool {
     body.iter().any(|s| match s {

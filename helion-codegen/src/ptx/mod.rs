@@ -10,11 +10,14 @@
 //! A kernel takes 64-bit words: first those of the CPU backend (for each parameter in order: a tensor gives the
 //! address of its element at index 0…0, its extents, then its strides in elements; a scalar gives its bits; then one word
 //! per size symbol), then two of its own: `spill`, the address of memory for buffers that do not fit in shared memory
-//! (0 when they do), and `programs`, the number of program instances. The grid is one-dimensional.
+//! (0 when they do), and `programs`, the number of program instances. The grid is one-dimensional. Where the copy engine
+//! walks tensors, their descriptions ([`Mapped`]) come before the words.
 
 mod arch;
 #[cfg(feature = "llvm")]
 mod desugar;
+#[cfg(feature = "llvm")]
+mod feed;
 mod kernel;
 mod knobs;
 #[cfg(feature = "llvm")]
@@ -33,7 +36,7 @@ mod product;
 mod rule;
 
 pub use arch::{Arch, target};
-pub use kernel::{Foreign, Plan, PtxKernel};
+pub use kernel::{Foreign, Mapped, Plan, PtxKernel};
 pub use rule::Values;
 
 use crate::backend::Backend;
@@ -65,7 +68,8 @@ pub struct Facts {
     /// Sizes that are constants; see [`sizes_to_fix`].
     pub sizes: Vec<(SymbolId, u64)>,
     /// Bit `i` is set when parameter `i` is a tensor whose address, and whose strides but the last one of a
-    /// tensor with unit stride, are multiples of 16 bytes: then rows can be moved 16 bytes at a time.
+    /// tensor with unit stride, are positive multiples of 16 bytes: then rows can be moved 16 bytes at a time, and
+    /// boxes by the copy engine.
     pub aligned: u64,
     /// Whether every offset into every tensor, in bytes, fits in 31 bits.
     pub narrow: bool,
@@ -95,10 +99,12 @@ impl Facts {
             // Of axes with one element strides do not matter.
             let mut rows = axes().take(rank.saturating_sub(1)).filter(|(n, _)| *n != 1);
             let even = |bytes: u64| bytes.is_multiple_of(16);
+            let forwards = extents.iter().zip(strides).all(|(n, s)| *n == 1 || (*s as i64) > 0);
             if !matches!(layout, Layout::Strided)
                 && k < 64
                 && even(words[at])
-                && rows.all(|(_, s)| even(s.wrapping_mul(size)))
+                && forwards
+                && rows.all(|(n, s)| even(s.wrapping_mul(size)) && s.saturating_mul(size) < 1 << 40 && n < 1 << 32)
             {
                 facts.aligned |= 1 << k;
             }

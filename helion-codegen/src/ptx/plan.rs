@@ -8,11 +8,12 @@
 //! others through these buffers; where two do not fit together, the buffer goes to shared memory, and planning starts
 //! again. Buffers whose size launches decide are *dynamic*: in shared memory if there is enough, else in global memory.
 
+use super::feed::Feed;
 use super::known::{Forms, Known};
 use super::layout::{Bit, LANE_BITS, Layout};
 use super::product::Product;
 use super::{Arch, Error, Facts};
-use helion_ir::loops::{BufferId, Contract, Function, Inst, Mem, Nest, Op, ParamKind, Stmt, Val};
+use helion_ir::loops::{BufferId, Contract, Function, Inst, Mem, Nest, Op, Operand, ParamKind, Stmt, Val};
 use helion_ir::tile::Layout as Strides;
 use std::collections::HashMap;
 
@@ -43,6 +44,8 @@ pub(super) struct Plan {
     products: HashMap<usize, Product>,
     /// Where operands of products lie in shared memory.
     pub stage: u32,
+    /// When a warp of its own fetches the operands of all products.
+    pub feed: Option<Feed>,
     pub homes: Vec<Home>,
     /// Dynamic buffers in order.
     pub dynamic: Vec<BufferId>,
@@ -414,11 +417,14 @@ impl<'a> Planner<'a> {
         // Exchanges between warps have the first bytes.
         // What warpgroups read begins at a multiple of 1024.
         let stage = exchange.next_multiple_of(1024);
-        let bytes = self.products.iter().map(|(_, p)| p.bytes()).max();
+        let in_registers = |o: &Operand| matches!(o.mem, Mem::Buffer(b) if self.eligible[b.index()] && registers.contains_key(&b));
+        let feed = Feed::of(self.f, self.facts, arch, &self.products, &in_registers, stage);
+        let fed = feed.as_ref().map(Feed::bytes);
+        let bytes = fed.or_else(|| self.products.iter().map(|(_, p)| p.bytes()).max());
         let shared = bytes.map_or(exchange, |b| stage + b);
         let products = self.products.iter().map(|(c, p)| (std::ptr::from_ref(*c) as usize, p.clone())).collect();
         let (warps, homes, dynamic) = (self.warps, Vec::new(), Vec::new());
-        let mut plan = Plan { warps, nests, products, stage, homes, dynamic, shared };
+        let mut plan = Plan { warps, nests, products, stage, feed, homes, dynamic, shared };
         for (k, buffer) in self.f.buffers.iter().enumerate() {
             let b = BufferId(k as u32);
             let size = |dims: &[Val]| {

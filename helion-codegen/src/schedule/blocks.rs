@@ -92,7 +92,7 @@ impl Roles {
     /// The default for one variable, and the values worth trying.
     fn candidates(&self, t: TileId, grid: bool, target: &Target) -> (u64, Vec<u64>) {
         if target.warp > 1 {
-            return self.candidates_in_lockstep(t);
+            return self.candidates_in_lockstep(t, target);
         }
         let role = self.of[t.index()];
         let lanes = u64::from(target.vector_bytes / 4).max(4);
@@ -136,19 +136,24 @@ impl Roles {
     }
 
     /// The same for a block of threads.
-    fn candidates_in_lockstep(&self, t: TileId) -> (u64, Vec<u64>) {
+    fn candidates_in_lockstep(&self, t: TileId, target: &Target) -> (u64, Vec<u64>) {
         let role = self.of[t.index()];
+        // Room for several steps of the operands of large products.
+        let roomy = target.l1_bytes >= ROOMY;
         let streaming = self.of.iter().any(|r| r.cols && r.summed);
         let rows_of_vectors = self.of.iter().any(|r| r.last_axis && !r.other_axis) || self.full;
         let (default, others): (u64, &[u64]) = match role {
             Role { batch: true, .. } => (1, &[2, 4]),
+            Role { cols: true, summed: true, narrow: true, .. } if roomy => (128, &[32, 64]),
             Role { cols: true, summed: true, .. } => (64, &[32, 128]),
+            Role { rows: true, narrow: true, .. } if streaming && roomy => (128, &[16, 32, 64]),
             Role { rows: true, .. } if streaming => (64, &[16, 32, 128]),
             // Several results share the registers.
             Role { cols: true, narrow: true, .. } if self.products > 1 => (64, &[32, 128]),
             Role { cols: true, .. } if self.products > 1 => (32, &[16, 64]),
             // What matrix units take can have a result that fills the registers.
             Role { rows: true, narrow: true, .. } => (128, &[16, 32, 64, 256]),
+            Role { cols: true, narrow: true, .. } if roomy => (256, &[32, 64, 128]),
             Role { cols: true, narrow: true, .. } => (128, &[32, 64, 256]),
             Role { rows: true, .. } => (64, &[16, 32, 128]),
             Role { cols: true, .. } => (64, &[32, 128]),
@@ -187,6 +192,9 @@ fn is_window(inst: &Inst) -> bool {
         op => matches!(op, Op::Permute(_)),
     }
 }
+
+/// Shared memory with room for four steps of 128 × 256 × 64 elements of 16 bits.
+const ROOMY: u64 = 200 << 10;
 
 /// Longer than summed axes are.
 const WHOLE: u64 = 65536;

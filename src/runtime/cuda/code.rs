@@ -2,16 +2,16 @@
 //!
 //! In: the PTX of a launch's kernels. Out: a [`Loaded`], whose [`run`](Loaded::run) puts them into the current stream of
 //! the thread. A launch takes its argument words, adds the two of the calling convention
-//! ([`helion_codegen::ptx`]), and makes one call of the driver for each kernel; words and plans live in memory that
+//! ([`helion_codegen::ptx`]) and the descriptions of tensors that the copy engine walks, and makes one call of the driver for each kernel; words and plans live in memory that
 //! the thread keeps.
 
-use super::driver::{Driver, Function, Launch, Module, Stream, Usage};
+use super::driver::{self, Address, Driver, Function, Launch, Module, Stream, TensorMap, Tiled, Usage};
 use super::gpu::Gpu;
 use super::memory::Block;
 use super::{kept, stream};
 use crate::error::{Error, Result};
 use helion_codegen::pipeline::{Phase, Sequence};
-use helion_codegen::ptx::{Plan, PtxKernel, Values};
+use helion_codegen::ptx::{Mapped, Plan, PtxKernel, Values};
 use smallvec::SmallVec;
 use std::cell::Cell;
 use std::time::Instant;
@@ -55,6 +55,8 @@ const USUAL: u32 = 48 << 10;
 #[derive(Default)]
 struct Memory {
     words: Vec<u64>,
+    /// Descriptions of tensors, then the words.
+    parameters: Vec<u64>,
     values: Values,
 }
 
@@ -153,6 +155,18 @@ impl Loaded {
         }
         let (shape, spilled) = self.shape(kernel, ready, &plan)?;
         memory.words.extend([shape.spill, plan.programs]);
+        let parameters = match kernel.maps() {
+            [] => &memory.words,
+            maps => {
+                memory.parameters.clear();
+                for map in maps {
+                    let described = describe(driver, map, &memory.words);
+                    memory.parameters.extend(self.gpu.check(described)?.0);
+                }
+                memory.parameters.extend_from_slice(&memory.words);
+                &memory.parameters
+            }
+        };
         let launch = Launch {
             function: ready.function,
             blocks: shape.blocks,
@@ -160,7 +174,7 @@ impl Loaded {
             cluster: 1,
             shared: shape.shared,
             stream,
-            parameters: &memory.words,
+            parameters,
         };
         // SAFETY: the words are the kernel's, promised by the caller of `run`; spilled buffers have the bytes that its
         // plan asks for, for each block.
@@ -190,6 +204,19 @@ impl Loaded {
         let block = Block::new(self.gpu, bytes.ok_or_else(short)?)?;
         Ok((Shape { blocks: blocks as u32, shared: fixed, spill: block.address().0 }, Some(block)))
     }
+}
+
+/// A tensor as the copy engine sees it.
+fn describe(driver: &dyn Driver, map: &Mapped, words: &[u64]) -> driver::Result<TensorMap> {
+    let (address, dims, strides) = map.tensor(words);
+    driver.encode(&Tiled {
+        dtype: map.dtype,
+        address: Address(address),
+        dims: &dims[..map.rank],
+        strides: &strides[..map.rank - 1],
+        window: &map.window,
+        swizzle: 128,
+    })
 }
 
 #[cold]

@@ -125,7 +125,7 @@ pub struct Launch<'a> {
     pub shared: u32,
     /// Where it queues.
     pub stream: Stream,
-    /// Parameters, in order; each has eight bytes.
+    /// Parameters, in order; each has eight bytes, or sixteen times as many ([`TensorMap`]); those come first.
     pub parameters: &'a [u64],
 }
 

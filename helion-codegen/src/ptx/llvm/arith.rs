@@ -57,6 +57,8 @@ impl<'c> Emit<'c> {
             UnaryOp::Sqrt => return own("llvm.sqrt"),
             UnaryOp::Sin | UnaryOp::Cos => return self.sine(d, matches!(op, UnaryOp::Cos), x),
             UnaryOp::Rsqrt if d == DType::F64 => return self.formula(|m| m.f64(1.0) / m.x(x).sqrt()),
+            UnaryOp::Exp if d == DType::F32 => return self.exp_f32(x),
+            UnaryOp::Exp2 if d == DType::F32 => return self.exp2_f32(x),
             UnaryOp::Exp
             | UnaryOp::Exp2
             | UnaryOp::Log

@@ -2,7 +2,7 @@
 //!
 //! In: a contract and its [`Product`]. Out: the sum in the fragments of its buffer. Copies of the next steps are under way
 //! while a step is multiplied; one barrier for each step says both that its operands have arrived and that the place of
-//! the step before may be overwritten. A left operand that already is in fragments, as the result of another product is,
+//! an earlier one may be overwritten. Warpgroups begin with a step while they still multiply the one before. A left operand that already is in fragments, as the result of another product is,
 //! goes straight into the instructions.
 
 use super::super::layout::Layout;
@@ -20,23 +20,35 @@ use inkwell::IntPredicate;
 const FEW: u64 = 128;
 
 /// A contract being made.
-struct Job<'c, 'p, 'a> {
-    c: &'a Contract,
-    p: &'p Product,
-    lhs: Source<'c, 'a>,
-    rhs: Source<'c, 'a>,
+pub(super) struct Job<'c, 'p, 'a> {
+    pub c: &'a Contract,
+    pub p: &'p Product,
+    pub lhs: Source<'c, 'a>,
+    pub rhs: Source<'c, 'a>,
     /// Where the left operand's fragments are, when it is in registers.
-    left: Option<(Layout, Vec<P<'c>>)>,
+    pub left: Option<(Layout, Vec<P<'c>>)>,
     /// The result's variables, by register of its fragments.
-    sums: Vec<P<'c>>,
+    pub sums: Vec<P<'c>>,
     /// How many steps there are.
-    steps: I<'c>,
+    pub steps: I<'c>,
 }
 
 /// Where the lanes' addresses of fragments lie within a stage: a value and bytes to add, part by part.
 struct Fragments<'c> {
     left: Vec<(I<'c>, u32)>,
     right: Vec<(I<'c>, u32)>,
+}
+
+impl Job<'_, '_, '_> {
+    /// So many steps back products may still run while the next step's begin: warpgroups multiply in the background.
+    fn behind(&self) -> u32 {
+        u32::from(self.p.groups && self.p.stages > 2 && self.left.is_none())
+    }
+
+    /// So many steps are copied ahead: the stage of a step is free when its product has ended and a barrier has said so.
+    fn ahead(&self) -> u32 {
+        self.p.stages - 1 - self.behind()
+    }
 }
 
 impl<'c, 'a> Lower<'c, 'a> {
@@ -49,13 +61,16 @@ impl<'c, 'a> Lower<'c, 'a> {
         if self.is_shared(acc) {
             touch.write(Shared::Mem(acc));
         }
-        touch.write(Shared::Stage);
+        if plan.feed.is_none() {
+            touch.write(Shared::Stage);
+        }
         self.sync(&touch)?;
         let mut job = self.job(c, p)?;
         self.begin_sums(&mut job)?;
-        match self.few_steps(&job) {
-            Some(count) => self.written_out(&job, count)?,
-            None => self.steps(&job)?,
+        match (self.few_steps(&job), &plan.feed, self.ring) {
+            (few, Some(feed), Some(ring)) => self.fed_steps(&job, feed, ring, few)?,
+            (Some(count), ..) => self.written_out(&job, count)?,
+            (None, ..) => self.steps(&job)?,
         }
         self.end_sums(&job)?;
         self.pending.note(&touch);
@@ -148,7 +163,9 @@ impl<'c, 'a> Lower<'c, 'a> {
 
     /// Where a stage's copy of an operand is, `stage` being the bytes from the first stage on.
     fn stage_at(&mut self, job: &Job<'c, '_, 'a>, stage: I<'c>, left: bool) -> Done<P<'c>> {
-        let first = self.plan.stage + if left { 0 } else { job.p.lhs.bytes() };
+        // A left operand in registers has no place in a stage that is fed.
+        let has_left = job.left.is_none() || self.plan.feed.is_none();
+        let first = self.plan.stage + if left || !has_left { 0 } else { job.p.lhs.bytes() };
         let base = self.e.offset(self.smem, stage)?;
         self.e.offset(base, self.e.i32(i64::from(first)))
     }
@@ -179,14 +196,15 @@ impl<'c, 'a> Lower<'c, 'a> {
         let word = self.e.context.i32_type();
         let (zero, one) = (self.e.i32(0), self.e.i32(1));
         let fragments = self.fragments(job)?;
-        self.counted(zero, self.e.i32(stages - 1), one, |s, n| {
+        let ahead = i64::from(job.ahead());
+        self.counted(zero, self.e.i32(ahead), one, |s, n| {
             let stage = s.e.mul(n, s.e.i32(each))?;
             s.start_step(job, n, stage)
         })?;
-        // The stage that is multiplied now, and the one before it, which is free.
+        // The stage that is multiplied now, and the one that is free.
         let (now, free) = (self.e.variable(word.into())?, self.e.variable(word.into())?);
         self.e.builder.build_store(now, zero)?;
-        self.e.builder.build_store(free, self.e.i32((stages - 1) * each))?;
+        self.e.builder.build_store(free, self.e.i32(ahead % stages * each))?;
         let done = self.e.variable(word.into())?;
         self.e.builder.build_store(done, zero)?;
         if self.can_prepare(&job.lhs) && self.can_prepare(&job.rhs) {
@@ -194,21 +212,38 @@ impl<'c, 'a> Lower<'c, 'a> {
         }
         let begin = self.e.builder.build_load(word, done, "")?.into_int_value();
         self.counted(begin, job.steps, one, |s, step| {
-            s.arrive(job, job.p.stages - 2)?;
-            let ahead = s.e.add(step, s.e.i32(stages - 1))?;
+            s.arrive(job, job.ahead() - 1)?;
+            let ahead = s.e.add(step, s.e.i32(ahead))?;
             let to = s.e.builder.build_load(word, free, "")?.into_int_value();
             s.multiply_turn(job, &fragments, [now, free], &mut |s| s.start_step(job, ahead, to))
         })?;
+        if job.behind() > 0 {
+            self.end_products(job)?;
+        }
         self.e.wait_copies(0)
+    }
+
+    /// Waits for the products of warpgroups that still run.
+    pub(super) fn end_products(&mut self, job: &Job<'c, '_, 'a>) -> Done {
+        let f32 = self.e.register_type(DType::F32);
+        let mut sums = Vec::with_capacity(job.sums.len());
+        for s in &job.sums {
+            sums.push(self.e.builder.build_load(f32, *s, "")?);
+        }
+        let sums = self.e.wait_warpgroup(&sums, 0)?;
+        for (s, v) in job.sums.iter().zip(sums) {
+            self.e.builder.build_store(*s, v)?;
+        }
+        Ok(())
     }
 
     /// The steps for which the step that is copied meanwhile is whole. `done` then says how many there were.
     fn whole_steps(&mut self, job: &Job<'c, '_, 'a>, fragments: &Fragments<'c>, [now, free, done]: [P<'c>; 3]) -> Done {
-        let stages = i64::from(job.p.stages);
+        let ahead = i64::from(job.ahead());
         let t = self.e.context.i64_type();
         let (zero, one) = (self.e.i32(0), self.e.i32(1));
         let whole = self.e.to_i32(self.e.shr(job.lhs.summed, u64::from(job.p.step.trailing_zeros()))?)?;
-        let count = self.e.sub(whole, self.e.i32(stages - 1))?;
+        let count = self.e.sub(whole, self.e.i32(ahead))?;
         let some = self.e.compare(IntPredicate::SGT, count, zero)?;
         let mut count = self.e.select(some, count.into(), zero.into())?.into_int_value();
         // Without rows there is nothing that could stand for those that are not there.
@@ -226,7 +261,7 @@ impl<'c, 'a> Lower<'c, 'a> {
             count = self.e.select(even, count.into(), zero.into())?.into_int_value();
         }
         // One step back: addresses are moved before they are used, so that one register holds each.
-        let first = self.e.i64((stages - 1) * i64::from(job.p.step));
+        let first = self.e.i64(ahead * i64::from(job.p.step));
         let mut sources = Vec::new();
         for (source, left) in [(&job.lhs, true), (&job.rhs, false)] {
             let ahead = self.ahead(source, first)?;
@@ -240,7 +275,7 @@ impl<'c, 'a> Lower<'c, 'a> {
             sources.push((source, left, ahead, variables));
         }
         self.counted(zero, count, one, |s, _| {
-            s.arrive(job, job.p.stages - 2)?;
+            s.arrive(job, job.ahead() - 1)?;
             let to = s.e.builder.build_load(s.e.context.i32_type(), free, "")?.into_int_value();
             s.multiply_turn(job, fragments, [now, free], &mut |s| {
                 for (source, left, ahead, variables) in &mut sources {
@@ -279,17 +314,19 @@ impl<'c, 'a> Lower<'c, 'a> {
         let word = self.e.context.i32_type();
         let stage = self.e.builder.build_load(word, now, "")?.into_int_value();
         if job.p.groups {
-            self.multiply_groups(job, stage, None, copy)?;
+            self.multiply_groups(job, stage, None, job.behind(), copy)?;
         } else {
             copy(self)?;
             self.multiply_step(job, fragments, stage, None)?;
         }
-        self.e.builder.build_store(free, stage)?;
         let each = i64::from(job.p.lhs.bytes() + job.p.rhs.bytes());
-        let next = self.e.add(stage, self.e.i32(each))?;
-        let over = self.e.compare(IntPredicate::EQ, next, self.e.i32(each * i64::from(job.p.stages)))?;
-        let next = self.e.select(over, self.e.i32(0).into(), next.into())?;
-        self.e.builder.build_store(now, next)?;
+        for variable in [now, free] {
+            let stage = self.e.builder.build_load(word, variable, "")?.into_int_value();
+            let next = self.e.add(stage, self.e.i32(each))?;
+            let over = self.e.compare(IntPredicate::EQ, next, self.e.i32(each * i64::from(job.p.stages)))?;
+            let next = self.e.select(over, self.e.i32(0).into(), next.into())?;
+            self.e.builder.build_store(variable, next)?;
+        }
         Ok(())
     }
 
@@ -355,18 +392,20 @@ impl<'c, 'a> Lower<'c, 'a> {
     /// Multiplies one step that has arrived, as the product wants it.
     fn multiply_either(&mut self, job: &Job<'c, '_, 'a>, f: &Fragments<'c>, stage: I<'c>, from: Option<u32>) -> Done {
         if job.p.groups {
-            self.multiply_groups(job, stage, from, &mut |_| Ok(()))
+            self.multiply_groups(job, stage, from, 0, &mut |_| Ok(()))
         } else {
             self.multiply_step(job, f, stage, from)
         }
     }
 
-    /// Multiplies one step by warpgroups, which begin; does `meanwhile`; and waits.
-    fn multiply_groups(
+    /// Multiplies one step by warpgroups, which begin; does `meanwhile`; and waits until only the products of the last
+    /// `behind` steps are under way.
+    pub(super) fn multiply_groups(
         &mut self,
         job: &Job<'c, '_, 'a>,
         stage: I<'c>,
         from: Option<u32>,
+        behind: u32,
         meanwhile: &mut dyn FnMut(&mut Self) -> Done,
     ) -> Done {
         let p = job.p;
@@ -415,7 +454,7 @@ impl<'c, 'a> Lower<'c, 'a> {
         self.e.end_warpgroup()?;
         meanwhile(self)?;
         let flat: Vec<V<'c>> = all.into_iter().flatten().collect();
-        let flat = self.e.wait_warpgroup(&flat)?;
+        let flat = self.e.wait_warpgroup(&flat, behind)?;
         for (s, v) in job.sums.iter().zip(flat) {
             self.e.builder.build_store(*s, v)?;
         }

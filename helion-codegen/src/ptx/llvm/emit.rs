@@ -17,6 +17,7 @@ use inkwell::values::{
     BasicMetadataValueEnum, BasicValue, BasicValueEnum, FloatValue, FunctionValue, IntValue, PointerValue,
 };
 use inkwell::{AddressSpace, IntPredicate};
+use std::cell::Cell;
 
 /// A value in a register.
 pub(super) type V<'c> = BasicValueEnum<'c>;
@@ -73,23 +74,40 @@ pub(super) struct Emit<'c> {
     pub(super) builder: Builder<'c>,
     pub(super) function: FunctionValue<'c>,
     pub(super) arch: Arch,
+    /// How many parameters come before the words: descriptions for the copy engine.
+    maps: u32,
+    /// The threads that barriers are for, when those are not all of the block.
+    pub(super) crew: Cell<Option<u32>>,
 }
 
 /// The calling convention of kernels.
 const PTX_KERNEL: u32 = 71;
 
 impl<'c> Emit<'c> {
-    /// A kernel that takes so many 64-bit words and runs with so many threads in a block.
-    pub(super) fn new(context: &'c Context, entry: &str, words: usize, threads: u32, arch: Arch) -> Emit<'c> {
+    /// A kernel that takes so many 64-bit words, after so many descriptions for the copy engine, and runs with so many
+    /// threads in a block.
+    pub(super) fn new(
+        context: &'c Context,
+        entry: &str,
+        (maps, words): (usize, usize),
+        threads: u32,
+        arch: Arch,
+    ) -> Emit<'c> {
         let module = context.create_module(entry);
-        let params: Vec<BasicMetadataTypeEnum<'c>> = vec![context.i64_type().into(); words];
+        let generic = context.ptr_type(Space::Generic.number());
+        let mut params: Vec<BasicMetadataTypeEnum<'c>> = vec![generic.into(); maps];
+        params.resize(maps + words, context.i64_type().into());
         let function = module.add_function(entry, context.void_type().fn_type(&params, false), None);
         function.set_call_conventions(PTX_KERNEL);
         let block = context.create_string_attribute("nvvm.reqntid", &threads.to_string());
         function.add_attribute(AttributeLoc::Function, block);
         let builder = context.create_builder();
         builder.position_at_end(context.append_basic_block(function, "entry"));
-        let e = Emit { context, module, builder, function, arch };
+        let (maps, crew) = (maps as u32, Cell::new(None));
+        let e = Emit { context, module, builder, function, arch, maps, crew };
+        for k in 0..maps {
+            e.describe_map(k);
+        }
         function.add_attribute(AttributeLoc::Function, e.flag("nounwind"));
         e
     }
@@ -106,7 +124,7 @@ impl<'c> Emit<'c> {
 
     /// An argument word of the kernel.
     pub(super) fn word(&self, index: usize) -> Done<I<'c>> {
-        match self.function.get_nth_param(index as u32) {
+        match self.function.get_nth_param(self.maps + index as u32) {
             Some(BasicValueEnum::IntValue(v)) => Ok(v),
             _ => mistake(format!("the kernel has no argument word {index}")),
         }
@@ -265,7 +283,13 @@ impl<'c> Emit<'c> {
 
     /// All threads of the block wait for each other; what they wrote before is seen after.
     pub(super) fn barrier(&self) -> Done {
-        self.intrinsic("llvm.nvvm.barrier.cta.sync.aligned.all", &[], &[self.i32(0).into()]).map(drop)
+        match self.crew.get() {
+            None => self.intrinsic("llvm.nvvm.barrier.cta.sync.aligned.all", &[], &[self.i32(0).into()]).map(drop),
+            Some(threads) => {
+                let args = [self.i32(1).into(), self.i32(i64::from(threads)).into()];
+                self.intrinsic("llvm.nvvm.barrier.cta.sync.aligned.count", &[], &args).map(drop)
+            }
+        }
     }
 
     /// An element of a struct or a vector.

@@ -9,6 +9,7 @@ use super::super::plan::{Home, Plan, access};
 use super::super::rule::word_offsets;
 use super::super::{Error, PtxOptions};
 use super::emit::{Done, Emit, I, P, Space, V, mistake};
+use super::ring::Position;
 use super::sync::{Pending, Shared, Touch, shared_tensors};
 use helion_ir::dtype::DType;
 use helion_ir::loops::{Function, Inst, Mem, Op, ParamKind, Stmt, Val};
@@ -72,6 +73,8 @@ pub(super) struct Lower<'c, 'a> {
     pub(super) prologue: BasicBlock<'c>,
     pub(super) places: HashMap<(Layout, usize), I<'c>>,
     pub(super) pending: Pending,
+    /// Where the threads that multiply are in the ring, when products are fed.
+    pub(super) ring: Option<Position<'c>>,
     /// Tensors through which threads see each other's elements.
     shared_tensors: HashSet<Mem>,
     words: Vec<usize>,
@@ -92,7 +95,8 @@ pub(super) fn lower<'c>(
 ) -> Result<Module<'c>, Error> {
     let words = word_offsets(f);
     let count = words.last().copied().unwrap_or(0);
-    let e = Emit::new(context, entry, count + 2, threads, options.arch);
+    let maps = plan.feed.as_ref().map_or(0, |f| f.maps.len());
+    let e = Emit::new(context, entry, (maps, count + 2), threads, options.arch);
     e.cap_registers(registers);
     let smem = e.module.add_global(context.i8_type().array_type(0), Some(Space::Shared.number()), "smem");
     smem.set_linkage(Linkage::External);
@@ -119,6 +123,7 @@ pub(super) fn lower<'c>(
         prologue,
         places: HashMap::new(),
         pending: Pending::default(),
+        ring: None,
         shared_tensors: shared_tensors(&f.body),
         words,
         e,
@@ -134,28 +139,53 @@ impl<'c, 'a> Lower<'c, 'a> {
         }
         self.find_tensors()?;
         self.find_buffers(words)?;
-        let block = self.e.special("ctaid.x")?;
-        if self.plan.dynamic.is_empty() {
-            self.instance(block)?;
+        let plan = self.plan;
+        let Some(feed) = &plan.feed else {
+            self.instances(words, &mut |s| s.stmts(&s.f.body))?;
             self.e.builder.build_return(None)?;
             return Ok(());
+        };
+        self.begin_ring(feed)?;
+        let (producer, crew) = (self.e.block("producer"), self.e.block("crew"));
+        let warps = 1u32 << plan.warps;
+        let extra = self.e.compare(IntPredicate::SGE, self.warp, self.e.i32(i64::from(warps)))?;
+        self.e.branch(extra, producer, crew)?;
+        for (block, fetches) in [(producer, true), (crew, false)] {
+            self.e.at(block);
+            // From here on barriers are for those who compute; the producer has none.
+            self.e.crew.set(Some(warps * 32));
+            let position = self.ring_position()?;
+            self.ring = Some(position);
+            let values = self.values.clone();
+            if fetches {
+                self.instances(words, &mut |s| s.produce(feed, position, &s.f.body))?;
+            } else {
+                self.instances(words, &mut |s| s.stmts(&s.f.body))?;
+            }
+            self.values = values;
+            self.e.builder.build_return(None)?;
+        }
+        Ok(())
+    }
+
+    /// The program instances of this block.
+    fn instances(&mut self, words: usize, body: &mut dyn FnMut(&mut Self) -> Done) -> Done {
+        let block = self.e.special("ctaid.x")?;
+        if self.plan.dynamic.is_empty() {
+            return self.instance(block, body);
         }
         // Blocks are as many as have memory: each runs several instances.
         let programs = self.e.word(words + 1)?;
         let programs = self.e.to_i32(programs)?;
         let blocks = self.e.special("nctaid.x")?;
         self.counted(block, programs, blocks, |s, number| {
-            s.instance(number)?;
-            s.e.barrier()?;
-            s.pending.clear();
-            Ok(())
-        })?;
-        self.e.builder.build_return(None)?;
-        Ok(())
+            s.instance(number, body)?;
+            s.end_of_turn()
+        })
     }
 
     /// One program instance, its number decoded row-major into the grid's indices.
-    fn instance(&mut self, number: I<'c>) -> Done {
+    fn instance(&mut self, number: I<'c>, body: &mut dyn FnMut(&mut Self) -> Done) -> Done {
         let f = self.f;
         let mut rest = number;
         for (k, axis) in f.grid.iter().enumerate().rev() {
@@ -172,7 +202,7 @@ impl<'c, 'a> Lower<'c, 'a> {
             let index = self.e.to_i64(index)?;
             self.set(axis.index, index.into());
         }
-        self.stmts(&f.body)
+        body(self)
     }
 
     /// `for var in (begin..end).step_by(step)` on integers of one width, `step` positive.
@@ -438,7 +468,7 @@ impl<'c, 'a> Lower<'c, 'a> {
     }
 
     /// An instruction outside nests: computed by all threads alike; what it writes, the first one writes.
-    fn inst(&mut self, inst: &Inst) -> Done {
+    pub(super) fn inst(&mut self, inst: &Inst) -> Done {
         if inst.result.is_some_and(|r| self.known.literal(r).is_some()) {
             return Ok(());
         }

@@ -105,9 +105,10 @@ impl<'c> Emit<'c> {
         self.asm(None, "wgmma.commit_group.sync.aligned;", "~{memory}", &[], true).map(drop)
     }
 
-    /// Waits for all warpgroup instructions; the sums are there afterwards, and not before.
-    pub(super) fn wait_warpgroup(&self, sums: &[V<'c>]) -> Done<Vec<V<'c>>> {
-        self.on_sums("wgmma.wait_group.sync.aligned 0;", sums, &[], ",~{memory}")
+    /// Waits until no more than so many groups of warpgroup instructions are under way; with 0 the sums are there
+    /// afterwards, and not before.
+    pub(super) fn wait_warpgroup(&self, sums: &[V<'c>], groups: u32) -> Done<Vec<V<'c>>> {
+        self.on_sums(&format!("wgmma.wait_group.sync.aligned {groups};"), sums, &[], ",~{memory}")
     }
 
     /// `sums += a · b` of 64 rows, 16 elements of the summed axis and as many columns as `sums` has twice, where `b` is a

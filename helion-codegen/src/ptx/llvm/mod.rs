@@ -11,6 +11,8 @@ mod atomic;
 mod cast;
 mod contract;
 mod emit;
+mod engine;
+mod fed;
 mod formula;
 mod functions;
 mod lower;
@@ -23,7 +25,9 @@ mod print;
 mod random;
 mod reduce;
 mod rescue;
+mod ring;
 mod small;
+mod special;
 mod stage;
 mod sync;
 #[cfg(test)]
@@ -31,7 +35,7 @@ mod tests;
 mod trigonometry;
 mod warp;
 
-use super::knobs::Knobs;
+use super::knobs::{self, Knobs};
 use super::known::Known;
 use super::plan::Plan;
 use super::rule::Rule;
@@ -54,8 +58,10 @@ fn make(f: &Function, options: &PtxOptions, knobs: Knobs) -> Result<PtxKernel, E
     let context = Context::create();
     rescue::watch(&context);
     let entry = module::entry_name(&f.name);
-    let threads = 32 << plan.warps;
-    let module = lower::lower(&context, f, options, &known, &plan, &entry, (threads, knobs.registers))?;
+    // The producer is one warp more.
+    let threads = (32 << plan.warps) + if plan.feed.is_some() { 32 } else { 0 };
+    let registers = knobs.registers.min(knobs::registers_of(threads));
+    let module = lower::lower(&context, f, options, &known, &plan, &entry, (threads, registers))?;
     let text = module::to_ptx(&module, options.arch)?;
     let rule = Rule::new(f, &plan.dynamic);
     Ok(PtxKernel {
@@ -66,6 +72,7 @@ fn make(f: &Function, options: &PtxOptions, knobs: Knobs) -> Result<PtxKernel, E
         facts: options.facts.clone(),
         threads,
         shared_bytes: plan.shared,
+        maps: plan.feed.map_or_else(Vec::new, |f| f.maps),
         rule,
     })
 }

@@ -93,7 +93,7 @@ mod tests {
     fn impossible(line: Option<&str>) -> Result<String, Error> {
         let context = Context::create();
         watch(&context);
-        let e = Emit::new(&context, "impossible", 1, 32, Arch::Sm80);
+        let e = Emit::new(&context, "impossible", (0, 1), 32, Arch::Sm80);
         let word = e.word(0)?;
         match line {
             Some(constraints) => drop(e.asm(None, "// $0", constraints, &[word.into()], true)?),

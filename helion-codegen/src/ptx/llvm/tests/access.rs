@@ -17,7 +17,7 @@ const ACTIVE: usize = 40;
 /// A kernel of the words (in, out, expected, how many threads are active).
 fn kernel(arch: Arch, body: &dyn for<'c> Fn(&Emit<'c>) -> Done) -> String {
     let context = Context::create();
-    let e = Emit::new(&context, "access", 4, THREADS, arch);
+    let e = Emit::new(&context, "access", (0, 4), THREADS, arch);
     body(&e).expect("a kernel");
     e.builder.build_return(None).expect("its end");
     to_ptx(&e.module, arch).expect("PTX")

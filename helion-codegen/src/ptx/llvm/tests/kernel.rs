@@ -25,7 +25,7 @@ pub(super) type Body<'a> = dyn for<'c> Fn(&Emit<'c>, &[V<'c>]) -> Done<V<'c>> + 
 /// `out[i] = body(in0[i], in1[i], …)` for `i < n`.
 pub(super) fn map(arch: Arch, inputs: &[DType], out: DType, body: &Body<'_>) -> String {
     let context = Context::create();
-    let e = Emit::new(&context, "map", 5, THREADS, arch);
+    let e = Emit::new(&context, "map", (0, 5), THREADS, arch);
     write_map(&e, inputs, out, body).expect("a kernel");
     to_ptx(&e.module, arch).expect("PTX")
 }

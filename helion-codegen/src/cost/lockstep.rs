@@ -1,0 +1,80 @@
+//! The config for given sizes on devices whose threads run in lockstep.
+//!
+//! In: a kernel, its space, sizes. Out: the space's default, changed by three rules: blocks of the grid shrink until every
+//! multiprocessor has a program instance; instances of a product that share operands run at the same time; and there are
+//! as many warps as hold the results of products in registers.
+
+use super::choose::plan;
+use super::programs;
+use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
+use helion_ir::loops::{Function, Inst, Op, Stmt, Val};
+use helion_ir::target::Target;
+use helion_ir::tile::Verified;
+
+/// Blocks are not made smaller than this: what a matrix unit takes at once.
+const LEAST_BLOCK: u64 = 64;
+/// Elements of the results of products that a warp holds, 128 for each thread.
+const RESULTS_OF_WARP: u64 = 4096;
+/// Fewer warps hide no latency; with more there are too few registers.
+const WARPS: std::ops::RangeInclusive<u64> = 4..=8;
+/// The extent of an axis that is not known before launches.
+const UNKNOWN: u64 = 128;
+/// The mapping of the grid that walks in groups, and rows of a group.
+const SWIZZLED: u64 = 1;
+const GROUP: u64 = 8;
+
+pub(super) fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], target: &Target) -> Config {
+    let mut config = space.default_config();
+    let Some(mut f) = plan(kernel, &config, target) else { return config };
+    while programs(&f, sizes, target) < f64::from(target.cores) {
+        let Some(smaller) = shrunk(kernel, space, &config) else { break };
+        let Some(planned) = plan(kernel, &smaller, target) else { break };
+        (config, f) = (smaller, planned);
+    }
+    let held = results(&f, &f.body);
+    if held == 0 {
+        return config;
+    }
+    let mut set = |knob, value: u64| {
+        let slot = Slot::kernel(knob);
+        if space.slots.iter().any(|(s, values)| *s == slot && values.contains(&value)) {
+            config.set(slot, value);
+        }
+    };
+    set(Knob::Warps, (held / RESULTS_OF_WARP).next_power_of_two().clamp(*WARPS.start(), *WARPS.end()));
+    set(Knob::Grid, SWIZZLED);
+    set(Knob::Group, GROUP);
+    config
+}
+
+/// The config with the longest block of the grid halved; `None` when no such block is left.
+fn shrunk(kernel: &Verified, space: &ConfigSpace, config: &Config) -> Option<Config> {
+    let func = kernel.function();
+    let of_grid = |s: &Slot| s.knob == Knob::Block && func.tiles.iter().any(|t| t.grid && t.name == s.of);
+    let halves = space.slots.iter().filter(|(s, _)| of_grid(s)).filter_map(|(slot, values)| {
+        let half = config.get(slot)? / 2;
+        (half >= LEAST_BLOCK && values.contains(&half)).then_some((half, slot))
+    });
+    let (half, slot) = halves.max_by_key(|(half, _)| *half)?;
+    Some(config.clone().with(slot.clone(), half))
+}
+
+/// Elements of the results of all products.
+fn results(f: &Function, body: &[Stmt]) -> u64 {
+    let of = |s: &Stmt| match s {
+        Stmt::Contract(c) => f.buffers[c.acc.index()].dims.iter().map(|d| extent(f, *d)).product(),
+        Stmt::For { body, .. } => results(f, body),
+        Stmt::While { cond, body, .. } => results(f, cond) + results(f, body),
+        Stmt::If { then, other, .. } => results(f, then).max(results(f, other)),
+        Stmt::Inst(_) | Stmt::Nest(_) => 0,
+    };
+    body.iter().map(of).sum()
+}
+
+fn extent(f: &Function, v: Val) -> u64 {
+    let made = f.header.iter().find(|i: &&Inst| i.result == Some(v));
+    match made.map(|i| &i.op) {
+        Some(Op::Const(l)) => u64::try_from(l.to_i64()).unwrap_or(UNKNOWN),
+        _ => UNKNOWN,
+    }
+}

@@ -1,0 +1,166 @@
+//! Products whose operands a producer fetches: the side that multiplies.
+//!
+//! In: a contract, its product, the ring. Out: the sum in fragments, each stage of the ring given back when no product
+//! reads it any more. What a window does not have of its last step, the tensor may have: those elements become zeros
+//! in shared memory before they are multiplied.
+
+use super::super::feed::Feed;
+use super::super::product::Tile;
+use super::contract::Job;
+use super::emit::{Done, I, P, Space};
+use super::lower::Lower;
+use super::ring::Position;
+use helion_ir::dtype::DType;
+use inkwell::IntPredicate;
+
+/// Products of so many steps back may run while the next step's begin.
+const BEHIND: u32 = 1;
+
+impl<'c, 'a> Lower<'c, 'a> {
+    /// All steps of a product. With a left operand in registers, whose numbers are fixed, there are `few`, written out.
+    pub(super) fn fed_steps(
+        &mut self,
+        job: &Job<'c, '_, 'a>,
+        feed: &Feed,
+        ring: Position<'c>,
+        few: Option<u32>,
+    ) -> Done {
+        let word = self.e.context.i32_type();
+        // The stage that was multiplied last, of this product; none in the beginning.
+        let last = self.e.variable(word.into())?;
+        self.e.builder.build_store(last, self.e.i32(-1))?;
+        let bits = u64::from(job.p.step.trailing_zeros());
+        let whole = self.e.to_i32(self.e.shr(job.lhs.summed, bits)?)?;
+        match few {
+            None => {
+                let (zero, one) = (self.e.i32(0), self.e.i32(1));
+                self.counted(zero, whole, one, |s, _| s.fed_step(job, feed, ring, last, None))?;
+                let cut = self.e.compare(IntPredicate::SLT, whole, job.steps)?;
+                self.when(cut, |s| s.cut_step(job, feed, ring, last, None, whole))?;
+            }
+            Some(count) => {
+                let known = self.known.int(job.c.k.extent).map(|k| k.max(0) as u64);
+                for step in 0..count {
+                    let from = job.left.is_some().then_some(step * job.p.step);
+                    let number = self.e.i32(i64::from(step));
+                    let end = u64::from(step + 1) << bits;
+                    match known {
+                        Some(k) if end <= k => self.fed_step(job, feed, ring, last, from)?,
+                        Some(k) if end - k < 1 << bits => self.cut_step(job, feed, ring, last, from, number)?,
+                        Some(_) => {}
+                        None => {
+                            let is_whole = self.e.compare(IntPredicate::SLT, number, whole)?;
+                            self.when(is_whole, |s| s.fed_step(job, feed, ring, last, from))?;
+                            let more = self.e.compare(IntPredicate::SLT, number, job.steps)?;
+                            let cut = self.e.and(self.e.not(is_whole)?, more)?;
+                            self.when(cut, |s| s.cut_step(job, feed, ring, last, from, number))?;
+                        }
+                    }
+                }
+            }
+        }
+        self.end_products(job)?;
+        self.leave_last(feed, last)
+    }
+
+    /// Waits for the step's operands and begins to multiply them; gives the stage before back.
+    fn fed_step(
+        &mut self,
+        job: &Job<'c, '_, 'a>,
+        feed: &Feed,
+        ring: Position<'c>,
+        last: P<'c>,
+        from: Option<u32>,
+    ) -> Done {
+        let (stage, begin) = self.await_stage(feed, ring)?;
+        self.multiply_stage(job, feed, ring, last, from, stage, begin)
+    }
+
+    /// The last step, which is step `number`, when it is not whole.
+    fn cut_step(
+        &mut self,
+        job: &Job<'c, '_, 'a>,
+        feed: &Feed,
+        ring: Position<'c>,
+        last: P<'c>,
+        from: Option<u32>,
+        number: I<'c>,
+    ) -> Done {
+        let (stage, begin) = self.await_stage(feed, ring)?;
+        let bits = u64::from(job.p.step.trailing_zeros());
+        let left = self.e.to_i32(job.lhs.summed)?;
+        let left = self.e.sub(left, self.e.shl(number, bits)?)?;
+        let at = self.e.offset(self.smem, begin)?;
+        let at = self.e.offset(at, self.e.i32(i64::from(feed.ring)))?;
+        let right = if from.is_some() { at } else { self.e.offset(at, self.e.i32(i64::from(job.p.lhs.bytes())))? };
+        if from.is_none() {
+            self.clear_rest(job.p.lhs, at, left)?;
+        }
+        self.clear_rest(job.p.rhs, right, left)?;
+        self.e.show_to_warpgroups()?;
+        self.e.barrier()?;
+        self.multiply_stage(job, feed, ring, last, from, stage, begin)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one step, wherever it comes from")]
+    fn multiply_stage(
+        &mut self,
+        job: &Job<'c, '_, 'a>,
+        feed: &Feed,
+        ring: Position<'c>,
+        last: P<'c>,
+        from: Option<u32>,
+        stage: I<'c>,
+        begin: I<'c>,
+    ) -> Done {
+        self.multiply_groups(job, begin, from, BEHIND, &mut |_| Ok(()))?;
+        self.leave_last(feed, last)?;
+        self.e.builder.build_store(last, stage)?;
+        self.next_position(feed, ring)
+    }
+
+    /// Gives the stage that was multiplied last back, if there was one.
+    fn leave_last(&mut self, feed: &Feed, last: P<'c>) -> Done {
+        let stage = self.e.builder.build_load(self.e.context.i32_type(), last, "")?.into_int_value();
+        let some = self.e.compare(IntPredicate::SGE, stage, self.e.i32(0))?;
+        self.leave_stage(feed, stage, some)
+    }
+
+    /// Makes elements of a tile zero whose index along the summed axis is `left` or more.
+    fn clear_rest(&mut self, tile: Tile, to: P<'c>, left: I<'c>) -> Done {
+        let dtype = DType::U16;
+        let zero = self.e.literal(helion_ir::eval::from_i64(dtype, 0))?;
+        let in_row = tile.cols / tile.chunk();
+        let thread = self.e.or(self.e.shl(self.warp, 5)?, self.lane)?;
+        let end = self.e.i32(i64::from(tile.rows * in_row));
+        let by = self.e.i32(32i64 << self.plan.warps);
+        self.counted(thread, end, by, |s, number| {
+            let row = s.e.shr(number, u64::from(in_row.trailing_zeros()))?;
+            let chunk = s.e.and(number, s.e.i32(i64::from(in_row) - 1))?;
+            let at = s.e.offset(to, s.chunk_offset(tile, row, chunk)?)?;
+            for k in 0..tile.chunk() {
+                let index = if tile.along {
+                    let first = s.e.mul(chunk, s.e.i32(i64::from(tile.chunk())))?;
+                    s.e.add(first, s.e.i32(i64::from(k)))?
+                } else {
+                    row
+                };
+                let beyond = s.e.compare(IntPredicate::SGE, index, left)?;
+                let at = s.e.offset(at, s.e.i32(i64::from(k * tile.size)))?;
+                s.e.store_elements(Space::Shared, at, dtype, &[zero], Some(beyond))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Does something where a condition holds.
+    fn when(&mut self, condition: I<'c>, what: impl FnOnce(&mut Self) -> Done) -> Done {
+        let (yes, after) = (self.e.block("when"), self.e.block("after"));
+        self.e.branch(condition, yes, after)?;
+        self.e.at(yes);
+        what(self)?;
+        self.e.jump(after)?;
+        self.e.at(after);
+        Ok(())
+    }
+}
