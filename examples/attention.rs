@@ -1,12 +1,14 @@
 //! Flash attention: softmax(q · kᵀ · scale) · v without ever storing the matrix of scores.
 //!
 //! The loop over keys keeps, for each query, the largest score so far, the sum of the exponentials relative
-//! to it, and the weighted sum of values; a new largest score rescales the other two. `causal` is a host
+//! to it, and the weighted sum of values; a new largest score rescales the other two. Scores are in units of
+//! ln 2, so that their exponentials are powers of two, which devices have an instruction for. `causal` is a host
 //! `bool`: the two cases are two compiled kernels, and the causal one never visits keys after its queries.
 
 pub mod support;
 
 use helion::prelude::*;
+use std::f32::consts::LOG2_E;
 use support::{Data, Work, close, time};
 
 /// Attention of `[heads, queries, d]` to `[heads, keys, d]`; causal attention lets query `i` see keys `0..=i`.
@@ -21,6 +23,7 @@ pub fn attention<T: Float>(
     let ([heads, m, d], [_, n, _]) = (q.dims(), k.dims());
     ensure!(k.dims() == [heads, n, d] && v.dims() == [heads, n, d], "keys and values must be [{heads}, {n}, {d}]");
     let mut out = q.empty_like();
+    let scale = scale * LOG2_E;
     for [th, tm] in tile([heads, m]) {
         let qt = q[(th, tm, ..)];
         let mut row_max = full((th, tm, 1), f32::NEG_INFINITY);
@@ -34,8 +37,8 @@ pub fn attention<T: Float>(
                 s = select(keep, s, -f64::INFINITY);
             }
             let new_max = row_max.maximum(s.max(2));
-            let p = (s - new_max).exp();
-            let fix = (row_max - new_max).exp();
+            let p = (s - new_max).exp2();
+            let fix = (row_max - new_max).exp2();
             row_sum = row_sum * fix + p.sum(2);
             acc = acc * fix + dot(p.cast::<T>(), v[(th, tn, ..)]);
             row_max = new_max;

@@ -118,18 +118,31 @@ fn operands_that_run_the_other_way() -> Result<()> {
 #[test]
 fn attention_of_every_length() -> Result<()> {
     let device = device();
-    let configs = ["block.th=1 block.tm=128 block.tn=128 warps=8", "block.th=1 block.tm=64 block.tn=64 warps=4 stages=2"];
+    let configs =
+        ["block.th=1 block.tm=128 block.tn=128 warps=8", "block.th=1 block.tm=64 block.tn=64 warps=4 stages=2"];
     for [heads, m, d] in [[1, 64, 64], [2, 200, 64], [1, 130, 128], [1, 77, 72]] {
         let [q, k, v] = [7, 8, 9].map(|seed| both([heads, m, d], seed, device));
         let ([q, on_q], [k, on_k], [v, on_v]) = (q?, k?, v?);
         for causal in [false, true] {
             let want = attention::attention(&q, &k, &v, 0.3, causal)?;
             for config in configs {
-                let got =
-                    with_config(&config.parse()?, || attention::attention(&on_q, &on_k, &on_v, 0.3, causal))?;
+                let got = with_config(&config.parse()?, || attention::attention(&on_q, &on_k, &on_v, 0.3, causal))?;
                 close(&format!("{heads} heads, {m} x {d}, causal {causal}, {config}"), &got, &want)?;
             }
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn square_products_without_a_config() -> Result<()> {
+    let device = device();
+    for n in [64, 256, 320] {
+        let ([a, on_a], [b, on_b]) = (both([n, n], 1, device)?, both([n, n], 2, device)?);
+        let want = matmul::matmul(&a, &b, matmul::identity)?;
+        close(&format!("{n}³"), &matmul::matmul(&on_a, &on_b, matmul::identity)?, &want)?;
+        let (a, b) = (on_a.contiguous(), on_b.contiguous());
+        close(&format!("{n}³, contiguous"), &matmul::matmul(&a, &b, matmul::identity)?, &want)?;
     }
     Ok(())
 }

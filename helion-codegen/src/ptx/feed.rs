@@ -28,18 +28,24 @@ pub(super) struct Feed {
     /// Stages of the ring, and the bytes of each.
     pub stages: u32,
     pub stage_bytes: u32,
+    /// Warps beside those that multiply. One fetches; where registers are short it comes with three that only give
+    /// theirs away, since those are moved between warpgroups.
+    pub warps: u32,
     /// Where the ring and, after it, its barriers are in shared memory: for each stage one that says full, one that
     /// says empty.
     pub ring: u32,
 }
 
+/// Warps that give registers away together.
+pub(super) const WARPGROUP: u32 = 4;
 /// Axes that the copy engine counts.
 const MOST_AXES: usize = 5;
 /// Bytes of the two barriers of a stage.
 pub(super) const BARRIERS: u32 = 16;
 
 impl Feed {
-    /// The feed of a function with these products, the ring beginning at `ring`; `None` when a product cannot be fed.
+    /// The feed of a function with these products on `1 << warps` warps, the ring beginning at `ring`; `None` when a
+    /// product cannot be fed.
     /// `in_registers` says whether an operand is.
     pub(super) fn of(
         f: &Function,
@@ -47,13 +53,14 @@ impl Feed {
         arch: Arch,
         products: &[(&Contract, Product)],
         in_registers: &dyn Fn(&Operand) -> bool,
-        ring: u32,
+        (warps, ring): (u32, u32),
     ) -> Option<Feed> {
         let stages = products.first()?.1.stages;
         if !arch.has_warpgroups() || !products.iter().all(|(_, p)| p.groups) || !is_plain(&f.body) {
             return None;
         }
-        let mut feed = Feed { maps: Vec::new(), of: HashMap::new(), stages, stage_bytes: 0, ring };
+        let warps = if warps < 3 { 1 } else { WARPGROUP };
+        let mut feed = Feed { maps: Vec::new(), of: HashMap::new(), stages, stage_bytes: 0, warps, ring };
         for (c, p) in products {
             let left = match in_registers(&c.lhs) {
                 true => None,

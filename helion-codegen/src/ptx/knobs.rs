@@ -49,11 +49,20 @@ fn most_registers(warps: u32) -> u64 {
     (REGISTER_FILE >> (5 + warps)).min(255)
 }
 
-/// The same for any number of threads; registers are given out in eights.
+/// The same for any number of warps. Each quarter of a multiprocessor has its own registers, and gives them out in
+/// eights.
 #[cfg(feature = "llvm")]
-pub(super) fn registers_of(threads: u32) -> u32 {
-    let each = REGISTER_FILE as u32 / threads;
+pub(super) fn registers_of(warps: u32) -> u32 {
+    let each = REGISTER_FILE as u32 / 4 / (32 * warps.div_ceil(4));
     if each > 255 { 255 } else { each & !7 }
+}
+
+/// Registers of each thread that computes, when a warpgroup that fetches has given most of its own away, and of those.
+#[cfg(feature = "llvm")]
+pub(super) fn registers_of_crew(warps: u32) -> (u32, u32) {
+    const FETCHING: u32 = 24;
+    let each = (REGISTER_FILE as u32 - 128 * FETCHING) / (32 * warps);
+    (each.min(240) & !7, FETCHING)
 }
 
 /// Whether a function has products that may run on matrix units.

@@ -175,6 +175,7 @@ impl Loaded {
             shared: shape.shared,
             stream,
             parameters,
+            maps: kernel.maps().len(),
         };
         // SAFETY: the words are the kernel's, promised by the caller of `run`; spilled buffers have the bytes that its
         // plan asks for, for each block.

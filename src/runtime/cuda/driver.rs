@@ -125,8 +125,10 @@ pub struct Launch<'a> {
     pub shared: u32,
     /// Where it queues.
     pub stream: Stream,
-    /// Parameters, in order; each has eight bytes, or sixteen times as many ([`TensorMap`]); those come first.
+    /// Parameters, in order: first descriptions of tensors ([`TensorMap`]), then words of eight bytes.
     pub parameters: &'a [u64],
+    /// How many descriptions there are, of sixteen words each.
+    pub maps: usize,
 }
 
 /// A tensor that the hardware's copy engine can walk through, of at most five axes, the innermost first.

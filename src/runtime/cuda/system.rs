@@ -8,6 +8,7 @@ use super::driver::{
     TensorMap, Tiled, Usage,
 };
 use cudarc::driver::sys;
+use smallvec::SmallVec;
 use std::ffi::{CStr, CString, c_int, c_uint, c_void};
 use std::ptr;
 
@@ -425,16 +426,13 @@ unsafe impl Driver for System {
     }
 
     unsafe fn launch(&self, l: &Launch<'_>) -> Result<()> {
-        let mut bytes = size_of_val(l.parameters);
-        let mark = |n: u32| ptr::without_provenance_mut::<c_void>(n as usize);
-        // All parameters have eight bytes, so they lie in this slice as they do in the kernel's own memory.
-        let mut extra = [
-            mark(sys::CU_LAUNCH_PARAM_BUFFER_POINTER_AS_INT),
-            l.parameters.as_ptr().cast_mut().cast(),
-            mark(sys::CU_LAUNCH_PARAM_BUFFER_SIZE_AS_INT),
-            (&raw mut bytes).cast(),
-            mark(sys::CU_LAUNCH_PARAM_END_AS_INT),
-        ];
+        let words = size_of::<TensorMap>() / size_of::<u64>();
+        let (maps, rest) = l.parameters.split_at(l.maps * words);
+        let first = |p: &[u64]| p.as_ptr().cast_mut().cast::<c_void>();
+        // The driver copies what these point to; how long each is it knows from the kernel. (All parameters in one
+        // piece of memory would be simpler, but descriptions of tensors do not reach the kernel that way.)
+        let mut each: SmallVec<[*mut c_void; 64]> =
+            maps.chunks(words).map(first).chain(rest.chunks(1).map(first)).collect();
         let none = ptr::null_mut();
         if l.cluster <= 1 {
             // SAFETY: a list of parameters that is read during the call; the rest is promised by the caller.
@@ -449,8 +447,8 @@ unsafe impl Driver for System {
                     1,
                     l.shared,
                     l.stream.raw(),
-                    none,
-                    extra.as_mut_ptr()
+                    each.as_mut_ptr(),
+                    none
                 ))
             };
         }
@@ -472,7 +470,7 @@ unsafe impl Driver for System {
             numAttrs: 1,
         };
         // SAFETY: as above; the configuration is read during the call.
-        unsafe { call!(cuLaunchKernelEx(&raw const config, l.function.raw(), none, extra.as_mut_ptr())) }
+        unsafe { call!(cuLaunchKernelEx(&raw const config, l.function.raw(), each.as_mut_ptr(), none)) }
     }
 
     fn encode(&self, t: &Tiled<'_>) -> Result<TensorMap> {

@@ -30,6 +30,9 @@ pub fn run(name: &str, device: Device, o: &Options) -> Result<(), String> {
             Ok(peers) => against(&case, device, peers, o.tuning, &mut rows)?,
             Err(why) => alone(&case, device, why, &mut rows)?,
         }
+        for config in o.configs.iter().filter_map(|c| c.strip_prefix(name)?.strip_prefix(':')) {
+            pinned(&case, device, config, &mut rows);
+        }
         // One case after another, so that what is done is known when time runs out.
         print!("{rows}");
     }
@@ -49,6 +52,24 @@ fn alone(case: &Case, device: Device, why: &str, rows: &mut String) -> Result<()
     row(rows, case, "helion", Some(median(times)), None, "");
     let _ = writeln!(rows, "| {} | peers | skipped: {} | | |", case.title, plain(why));
     Ok(())
+}
+
+/// helion with a config; one that does not work is a row that says why.
+fn pinned(case: &Case, device: Device, config: &str, rows: &mut String) {
+    let times = || -> Result<Vec<f64>, String> {
+        let config: Config = config.parse().map_err(|e| format!("{e}"))?;
+        helion::with_config(&config, || {
+            let right = check(case);
+            let times: Result<Vec<f64>> = (0..ROUNDS).map(|_| seconds(device, &case.call)).collect();
+            Ok(right.and(times.map_err(|e| e.to_string())))
+        })
+        .map_err(|e: helion::Error| e.to_string())?
+    };
+    let who = format!("helion, {config}");
+    match times() {
+        Ok(times) => row(rows, case, &who, Some(median(times)), None, ""),
+        Err(why) => row(rows, case, &who, None, None, &format!("skipped: {}", plain(&why))),
+    }
 }
 
 fn against(case: &Case, device: Device, peers: &Peers, tuning: f64, rows: &mut String) -> Result<(), String> {

@@ -54,6 +54,7 @@ fn run(kind: &str, name: &str, end: Instant, o: &Options) -> Result<Outcome, Str
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut child = Command::new(program)
         .args(["--part", kind, name, "--python", &o.python, "--peers", &o.peers, "--tuning", &o.tuning.to_string()])
+        .args(o.configs.iter().flat_map(|c| ["--config", c]))
         .args(o.try_out.then_some("--try"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -4,9 +4,9 @@
 //! Each example and each benchmark is a process of its own with a deadline, so that one that crashes, hangs or loses the
 //! device is a line of the table.
 //!
-//! Usage: `gpu-suite [--seconds N] [--tuning N] [--only NAME,…] [--python PATH] [--peers device_peers.py] [--try]`.
-//! `--tuning` is for how long each benchmark is tuned, 0 for not at all; `--only` names examples and benchmarks. `--try`
-//! runs all of it on the processor, with sizes that are too small to say anything: to see that the program works.
+//! Usage: `gpu-suite [--seconds N] [--tuning N] [--only NAME,…] [--config NAME:CONFIG]… [--python PATH]
+//! [--peers device_peers.py] [--try]`. `--tuning` is for how long each benchmark is tuned, 0 for not at all; `--only`
+//! names examples and benchmarks; `--config` adds a config to a benchmark's contestants. `--try` runs all of it on the processor, with sizes that are too small to say anything: to see that the program works.
 
 #[path = "../../../../tests/gpu/examples.rs"]
 mod examples;
@@ -15,6 +15,7 @@ mod bench;
 mod cases;
 mod checks;
 mod child;
+mod functions;
 mod peer;
 
 use child::Outcome;
@@ -31,6 +32,8 @@ pub struct Options {
     tuning: f64,
     /// Only these examples and benchmarks, when there are any.
     only: Vec<String>,
+    /// Configs to race, with the benchmark's name before a colon.
+    configs: Vec<String>,
     /// A Python that may have PyTorch.
     python: String,
     /// The peers' side.
@@ -44,7 +47,16 @@ pub struct Options {
 fn options() -> Result<Options, String> {
     let peers = concat!(env!("CARGO_MANIFEST_DIR"), "/gpu/device_peers.py");
     let (python, peers) = ("python3".to_owned(), peers.to_owned());
-    let mut o = Options { seconds: 480, tuning: 25.0, only: Vec::new(), python, peers, try_out: false, part: None };
+    let mut o = Options {
+        seconds: 480,
+        tuning: 25.0,
+        only: Vec::new(),
+        configs: Vec::new(),
+        python,
+        peers,
+        try_out: false,
+        part: None,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(a) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("`{a}` needs a value"));
@@ -52,13 +64,14 @@ fn options() -> Result<Options, String> {
             "--seconds" => o.seconds = value()?.parse().map_err(|_| "`--seconds` needs a number".to_owned())?,
             "--tuning" => o.tuning = value()?.parse().map_err(|_| "`--tuning` needs a number".to_owned())?,
             "--only" => o.only = value()?.split(',').map(str::to_owned).collect(),
+            "--config" => o.configs.push(value()?),
             "--python" => o.python = value()?,
             "--peers" => o.peers = value()?,
             "--try" => o.try_out = true,
             "--part" => o.part = Some((value()?, value()?)),
             _ => {
                 return Err(format!(
-                    "`{a}` is not one of --seconds, --tuning, --only, --python, --peers, --try, --part"
+                    "`{a}` is not one of --seconds, --tuning, --only, --config, --python, --peers, --try, --part"
                 ));
             }
         }
@@ -88,6 +101,7 @@ fn part(kind: &str, name: &str, o: &Options) -> Result<bool, String> {
     helion::settings::set_cache("off").map_err(|e| e.to_string())?;
     let device = if o.try_out { Device::Cpu } else { Device::cuda(0).map_err(|e| e.to_string())? };
     match kind {
+        "example" if name == functions::NAME => functions::run(device).map(|rows| println!("{rows}")),
         "example" => checks::run(name, device).map(|rows| println!("{rows}")),
         "bench" => bench::run(name, device, o),
         _ => Err(format!("`{kind}` is neither example nor bench")),
@@ -108,8 +122,9 @@ fn all(o: &Options) -> Result<bool, String> {
     let chosen = |names: &[&'static str]| -> Vec<&'static str> {
         names.iter().copied().filter(|n| o.only.is_empty() || o.only.iter().any(|only| only == n)).collect()
     };
+    let checked: Vec<&'static str> = checks::NAMES.iter().copied().chain([functions::NAME]).collect();
     let examples =
-        child::run_all("example", &chosen(checks::NAMES), SIDE_BY_SIDE, end - Duration::from_secs(o.seconds / 2), o);
+        child::run_all("example", &chosen(&checked), SIDE_BY_SIDE, end - Duration::from_secs(o.seconds / 2), o);
     for (name, outcome, took) in examples {
         let said = match &outcome {
             Outcome::Done(rows) => rows.trim().to_owned(),

@@ -78,6 +78,8 @@ pub(super) struct Emit<'c> {
     maps: u32,
     /// The threads that barriers are for, when those are not all of the block.
     pub(super) crew: Cell<Option<u32>>,
+    /// The most registers of a thread.
+    pub(super) registers: Cell<u32>,
 }
 
 /// The calling convention of kernels.
@@ -103,8 +105,8 @@ impl<'c> Emit<'c> {
         function.add_attribute(AttributeLoc::Function, block);
         let builder = context.create_builder();
         builder.position_at_end(context.append_basic_block(function, "entry"));
-        let (maps, crew) = (maps as u32, Cell::new(None));
-        let e = Emit { context, module, builder, function, arch, maps, crew };
+        let (maps, crew, registers) = (maps as u32, Cell::new(None), Cell::new(255));
+        let e = Emit { context, module, builder, function, arch, maps, crew, registers };
         for k in 0..maps {
             e.describe_map(k);
         }
@@ -114,6 +116,7 @@ impl<'c> Emit<'c> {
 
     /// Threads use so many registers at most.
     pub(super) fn cap_registers(&self, most: u32) {
+        self.registers.set(most);
         let cap = self.context.create_string_attribute("nvvm.maxnreg", &most.to_string());
         self.function.add_attribute(AttributeLoc::Function, cap);
     }

@@ -25,6 +25,12 @@ impl<'c> Emit<'c> {
         attributes.into_iter().for_each(|a| self.function.add_attribute(at, a));
     }
 
+    /// From here on a warpgroup has so many registers for each thread: more than before, or fewer.
+    pub(super) fn change_registers(&self, count: u32, more: bool) -> Done {
+        let way = if more { "inc" } else { "dec" };
+        self.asm(None, &format!("setmaxnreg.{way}.sync.aligned.u32 {count};"), "~{memory}", &[], true).map(drop)
+    }
+
     fn address_of(&self, p: P<'c>) -> Done<V<'c>> {
         Ok(self.builder.build_ptr_to_int(p, self.context.i32_type(), "")?.into())
     }

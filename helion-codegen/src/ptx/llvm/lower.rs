@@ -3,6 +3,8 @@
 //! In: a loop function and its plan. Out: an LLVM module with one kernel. All threads of a block run one program instance
 //! together: statements outside nests are computed by every thread alike, and what they write is written by one.
 
+use super::super::feed::WARPGROUP;
+use super::super::knobs;
 use super::super::known::Known;
 use super::super::layout::Layout;
 use super::super::plan::{Home, Plan, access};
@@ -150,10 +152,24 @@ impl<'c, 'a> Lower<'c, 'a> {
         let warps = 1u32 << plan.warps;
         let extra = self.e.compare(IntPredicate::SGE, self.warp, self.e.i32(i64::from(warps)))?;
         self.e.branch(extra, producer, crew)?;
+        let moves_registers =
+            feed.warps == WARPGROUP && self.e.registers.get() == knobs::registers_of(warps + WARPGROUP);
+        let (computing, fetching) = knobs::registers_of_crew(warps);
         for (block, fetches) in [(producer, true), (crew, false)] {
             self.e.at(block);
             // From here on barriers are for those who compute; the producer has none.
             self.e.crew.set(Some(warps * 32));
+            if moves_registers {
+                self.e.change_registers(if fetches { fetching } else { computing }, !fetches)?;
+            }
+            if fetches && feed.warps > 1 {
+                let (first, others) = (self.e.block("first"), self.e.block("others"));
+                let is_first = self.e.compare(IntPredicate::EQ, self.warp, self.e.i32(i64::from(warps)))?;
+                self.e.branch(is_first, first, others)?;
+                self.e.at(others);
+                self.e.builder.build_return(None)?;
+                self.e.at(first);
+            }
             let position = self.ring_position()?;
             self.ring = Some(position);
             let values = self.values.clone();

@@ -160,14 +160,4 @@ impl<'c> Emit<'c> {
         let Some(made) = made else { return mistake("sums without registers") };
         (0..sums.len()).map(|k| self.part(made, k as u32)).collect()
     }
-
-    /// Two elements of 16 bits in one register, the first one low.
-    pub(super) fn pair(&self, low: V<'c>, high: V<'c>) -> Done<V<'c>> {
-        let half = self.context.i16_type();
-        let word = |v: V<'c>| -> Done<I<'c>> {
-            let bits = self.bits_to(v, half.into())?.into_int_value();
-            self.to_i32(bits)
-        };
-        Ok(self.or(word(low)?, self.shl(word(high)?, 16)?)?.into())
-    }
 }

@@ -233,6 +233,7 @@ impl<'c> Emit<'c> {
                 let wide = |v: V<'c>| self.builder.build_int_z_extend(v.into_int_value(), self.context.i16_type(), "");
                 Ok(self.or(wide(low)?, self.shl(wide(high)?, 8)?)?.into())
             }
+            [low, high] if matches!(d, DType::F16 | DType::BF16) => self.pair(low, high),
             _ => {
                 let mut all: V<'c> = vector(self.stored_type(d), s.packed)?.get_undef().into();
                 for (n, v) in stored.iter().enumerate() {

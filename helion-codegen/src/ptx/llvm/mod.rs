@@ -20,6 +20,7 @@ mod matrix;
 mod memory;
 mod module;
 mod nest;
+mod pair;
 mod points;
 mod print;
 mod random;
@@ -58,9 +59,9 @@ fn make(f: &Function, options: &PtxOptions, knobs: Knobs) -> Result<PtxKernel, E
     let context = Context::create();
     rescue::watch(&context);
     let entry = module::entry_name(&f.name);
-    // The producer is one warp more.
-    let threads = (32 << plan.warps) + if plan.feed.is_some() { 32 } else { 0 };
-    let registers = knobs.registers.min(knobs::registers_of(threads));
+    let warps = (1 << plan.warps) + plan.feed.as_ref().map_or(0, |f| f.warps);
+    let threads = 32 * warps;
+    let registers = knobs.registers.min(knobs::registers_of(warps));
     let module = lower::lower(&context, f, options, &known, &plan, &entry, (threads, registers))?;
     let text = module::to_ptx(&module, options.arch)?;
     let rule = Rule::new(f, &plan.dynamic);

@@ -56,6 +56,7 @@ pub(super) fn to_ptx(module: &Module<'_>, arch: Arch) -> Result<String, Error> {
     module.set_data_layout(&machine.get_target_data().get_data_layout());
     module.verify().map_err(llvm)?;
     module.run_passes(PASSES, &machine, PassBuilderOptions::create()).map_err(llvm)?;
+    super::pair::resolve(module)?;
     let text = machine.write_to_memory_buffer(module, FileType::Assembly).map_err(llvm)?;
     Ok(String::from_utf8_lossy(text.as_slice()).trim_end_matches('\0').to_owned())
 }

@@ -10,7 +10,7 @@ use super::super::plan::access;
 use super::emit::{Done, I, P, V};
 use super::lower::{Held, Lower};
 use super::sync::Touch;
-use helion_ir::loops::{Inst, Mem, Nest, Val};
+use helion_ir::loops::{Inst, Mem, Nest, Op, Val};
 use inkwell::IntPredicate;
 use std::collections::HashMap;
 
@@ -159,7 +159,9 @@ impl<'c, 'a> Lower<'c, 'a> {
     fn piece(&mut self, frame: &mut Frame<'c, 'a>) -> Done {
         let mut inside: Option<I<'c>> = None;
         let mut never = false;
-        for axis in 0..frame.nest.axes.len() {
+        // What a point outside makes of registers is in registers that nobody reads.
+        let first = if self.stays_in_registers(frame.nest) { frame.parallel } else { 0 };
+        for axis in first..frame.nest.axes.len() {
             let length = 1i64 << frame.layout.extent(axis);
             match self.known.int(frame.nest.axes[axis].extent) {
                 Some(n) if n % length == 0 && n > 0 => continue,
@@ -188,6 +190,20 @@ impl<'c, 'a> Lower<'c, 'a> {
         self.e.at(after);
         frame.forget();
         Ok(())
+    }
+
+    /// Whether a nest touches nothing but registers.
+    fn stays_in_registers(&self, nest: &Nest) -> bool {
+        let held = |mem: &Mem| match mem {
+            Mem::Buffer(b) => Some(&self.buffers[b.index()]),
+            Mem::Tensor(_) => None,
+        };
+        nest.body.iter().chain(&nest.finals).all(|i| match &i.op {
+            Op::Load { mem, .. } => held(mem).is_some_and(|h| !matches!(h, Held::Memory(_))),
+            Op::Store { mem, .. } => held(mem).is_some_and(|h| matches!(h, Held::Registers(..))),
+            Op::Atomic { .. } | Op::Print { .. } => false,
+            _ => true,
+        })
     }
 
     /// A piece of which some is outside the extents.
