@@ -8,15 +8,19 @@
 //! each product, in order, it waits until the next stage of the ring is empty, and has the copy engine fill it. The
 //! other warps wait until that stage is full, multiply, and call it empty. Both sides count stages alike, so loads of
 //! the next product, turn, or tile are under way while this one is computed, whatever the loops between them are.
+//!
+//! A left operand that a loop does not change, such as the queries of attention, is *kept*: fetched once before the loop
+//! to a place of its own.
 
 use super::Arch;
 use super::Facts;
 use super::kernel::Mapped;
+use super::known::Known;
 use super::product::{Product, Tile};
 use super::rule::word_offsets;
 use helion_ir::dtype::DType;
-use helion_ir::loops::{Contract, Function, Mem, Op, Operand, ParamKind, Stmt};
-use std::collections::HashMap;
+use helion_ir::loops::{Contract, Function, Mem, Op, Operand, ParamKind, Stmt, Val};
+use std::collections::{HashMap, HashSet};
 
 /// Which products are fed, and how.
 #[derive(Clone, Debug)]
@@ -25,6 +29,8 @@ pub(super) struct Feed {
     pub maps: Vec<Mapped>,
     /// For each contract, by its address: the map of its left operand, unless that is in registers, and of its right one.
     of: HashMap<usize, [Option<usize>; 2]>,
+    /// For each contract whose left operand is kept, where it is.
+    kept: HashMap<usize, Kept>,
     /// Stages of the ring, and the bytes of each.
     pub stages: u32,
     pub stage_bytes: u32,
@@ -38,6 +44,18 @@ pub(super) struct Feed {
 
 /// Warps that give registers away together.
 pub(super) const WARPGROUP: u32 = 4;
+/// A left operand with a place of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// Where it begins in shared memory, one step after the other, and how many steps there are.
+    pub at: u32,
+    pub steps: u32,
+    /// Its barriers: full, then empty.
+    pub barriers: u32,
+}
+
+/// The most steps of an operand that is kept.
+const MOST_KEPT: i64 = 4;
 /// Axes that the copy engine counts.
 const MOST_AXES: usize = 5;
 /// Bytes of the two barriers of a stage.
@@ -49,7 +67,7 @@ impl Feed {
     /// `in_registers` says whether an operand is.
     pub(super) fn of(
         f: &Function,
-        facts: &Facts,
+        (known, facts): (&Known, &Facts),
         arch: Arch,
         products: &[(&Contract, Product)],
         in_registers: &dyn Fn(&Operand) -> bool,
@@ -60,18 +78,46 @@ impl Feed {
             return None;
         }
         let warps = if warps < 3 { 1 } else { WARPGROUP };
-        let mut feed = Feed { maps: Vec::new(), of: HashMap::new(), stages, stage_bytes: 0, warps, ring };
+        let (of, kept) = (HashMap::new(), HashMap::new());
+        let mut feed = Feed { maps: Vec::new(), of, kept, stages, stage_bytes: 0, warps, ring };
+        let mut keep = HashSet::new();
+        unchanged(&f.body, None, &mut keep);
+        let mut kept = Vec::new();
         for (c, p) in products {
             let left = match in_registers(&c.lhs) {
                 true => None,
                 false => Some(feed.map(f, facts, &c.lhs, p.lhs, [c.lhs.col, c.lhs.row])?),
             };
             let right = feed.map(f, facts, &c.rhs, p.rhs, [c.rhs.row, c.rhs.col])?;
-            let bytes = left.map_or(0, |_| p.lhs.bytes()) + p.rhs.bytes();
-            feed.stage_bytes = feed.stage_bytes.max(bytes);
+            let steps = known.int(c.k.extent).filter(|k| k % i64::from(p.step) == 0).map(|k| k / i64::from(p.step));
+            let keeps = left.is_some() && keep.contains(&address(c));
+            let steps = steps.filter(|n| keeps && (1..=MOST_KEPT).contains(n));
+            kept.extend(steps.map(|n| (address(c), n as u32, p.lhs.bytes())));
+            let in_stage = if left.is_some() && steps.is_none() { p.lhs.bytes() } else { 0 };
+            feed.stage_bytes = feed.stage_bytes.max(in_stage + p.rhs.bytes());
             feed.of.insert(address(c), [left, Some(right)]);
         }
+        // After the ring and its barriers.
+        let mut at = (ring + stages * (feed.stage_bytes + BARRIERS)).next_multiple_of(1024);
+        let mut barriers = at + kept.iter().map(|(_, n, bytes)| n * bytes).sum::<u32>();
+        for (c, steps, bytes) in kept {
+            feed.kept.insert(c, Kept { at, steps, barriers });
+            at += steps * bytes;
+            barriers += BARRIERS;
+        }
         Some(feed)
+    }
+
+    /// Where the left operand of a contract is kept, if it is.
+    pub(super) fn kept(&self, c: &Contract) -> Option<Kept> {
+        self.kept.get(&address(c)).copied()
+    }
+
+    /// All that are kept.
+    pub(super) fn all_kept(&self) -> impl Iterator<Item = Kept> {
+        let mut all: Vec<Kept> = self.kept.values().copied().collect();
+        all.sort_unstable_by_key(|k| k.at);
+        all.into_iter()
     }
 
     /// The map of an operand that is a tensor as the copy engine takes them; `summed` and `other` are the axes that the
@@ -113,9 +159,10 @@ impl Feed {
         self.of.get(&address(c)).copied().unwrap_or_default()
     }
 
-    /// Bytes of the ring and its barriers.
+    /// Bytes of the ring, what is kept, and their barriers.
     pub(super) fn bytes(&self) -> u32 {
-        self.stages * (self.stage_bytes + BARRIERS)
+        let ring = self.stages * (self.stage_bytes + BARRIERS);
+        self.all_kept().map(|k| k.barriers + BARRIERS - self.ring).max().unwrap_or(ring)
     }
 }
 
@@ -137,6 +184,44 @@ fn is_plain(body: &[Stmt]) -> bool {
         Stmt::While { .. } => false,
         Stmt::Nest(_) | Stmt::Contract(_) => true,
     })
+}
+
+/// Finds contracts in a loop whose turns all have the same left operand. `inside` are the values that the loop around
+/// `body` makes.
+fn unchanged(body: &[Stmt], inside: Option<&HashSet<Val>>, found: &mut HashSet<usize>) {
+    for s in body {
+        match s {
+            Stmt::Contract(c) => {
+                let still = |made: &HashSet<Val>| !c.lhs.origin.iter().any(|v| made.contains(v));
+                found.extend(inside.filter(|made| still(made)).map(|_| address(c)));
+            }
+            Stmt::For { var, body, .. } => {
+                let mut made = HashSet::from([*var]);
+                values_of(body, &mut made);
+                unchanged(body, Some(&made), found);
+            }
+            // Only what a loop does in every turn.
+            Stmt::If { .. } | Stmt::While { .. } | Stmt::Inst(_) | Stmt::Nest(_) => {}
+        }
+    }
+}
+
+/// The values that statements outside nests make.
+fn values_of(body: &[Stmt], made: &mut HashSet<Val>) {
+    for s in body {
+        match s {
+            Stmt::Inst(i) => made.extend(i.result),
+            Stmt::For { var, body, .. } => {
+                made.insert(*var);
+                values_of(body, made);
+            }
+            Stmt::If { then, other, .. } => {
+                values_of(then, made);
+                values_of(other, made);
+            }
+            Stmt::While { .. } | Stmt::Nest(_) | Stmt::Contract(_) => {}
+        }
+    }
 }
 
 /// Whether statements contain a product.

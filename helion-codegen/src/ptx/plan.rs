@@ -419,7 +419,7 @@ impl<'a> Planner<'a> {
         let stage = exchange.next_multiple_of(1024);
         let in_registers =
             |o: &Operand| matches!(o.mem, Mem::Buffer(b) if self.eligible[b.index()] && registers.contains_key(&b));
-        let feed = Feed::of(self.f, self.facts, arch, &self.products, &in_registers, (self.warps, stage));
+        let feed = Feed::of(self.f, (self.known, self.facts), arch, &self.products, &in_registers, (self.warps, stage));
         let fed = feed.as_ref().map(Feed::bytes);
         let bytes = fed.or_else(|| self.products.iter().map(|(_, p)| p.bytes()).max());
         let shared = bytes.map_or(exchange, |b| stage + b);

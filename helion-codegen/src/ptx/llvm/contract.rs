@@ -163,9 +163,7 @@ impl<'c, 'a> Lower<'c, 'a> {
 
     /// Where a stage's copy of an operand is, `stage` being the bytes from the first stage on.
     fn stage_at(&mut self, job: &Job<'c, '_, 'a>, stage: I<'c>, left: bool) -> Done<P<'c>> {
-        // A left operand in registers has no place in a stage that is fed.
-        let has_left = job.left.is_none() || self.plan.feed.is_none();
-        let first = self.plan.stage + if left || !has_left { 0 } else { job.p.lhs.bytes() };
+        let first = self.plan.stage + if left { 0 } else { job.p.lhs.bytes() };
         let base = self.e.offset(self.smem, stage)?;
         self.e.offset(base, self.e.i32(i64::from(first)))
     }
@@ -314,7 +312,8 @@ impl<'c, 'a> Lower<'c, 'a> {
         let word = self.e.context.i32_type();
         let stage = self.e.builder.build_load(word, now, "")?.into_int_value();
         if job.p.groups {
-            self.multiply_groups(job, stage, None, job.behind(), copy)?;
+            let at = [self.stage_at(job, stage, true)?, self.stage_at(job, stage, false)?];
+            self.multiply_groups(job, at, None, job.behind(), copy)?;
         } else {
             copy(self)?;
             self.multiply_step(job, fragments, stage, None)?;
@@ -392,25 +391,25 @@ impl<'c, 'a> Lower<'c, 'a> {
     /// Multiplies one step that has arrived, as the product wants it.
     fn multiply_either(&mut self, job: &Job<'c, '_, 'a>, f: &Fragments<'c>, stage: I<'c>, from: Option<u32>) -> Done {
         if job.p.groups {
-            self.multiply_groups(job, stage, from, 0, &mut |_| Ok(()))
+            let at = [self.stage_at(job, stage, true)?, self.stage_at(job, stage, false)?];
+            self.multiply_groups(job, at, from, 0, &mut |_| Ok(()))
         } else {
             self.multiply_step(job, f, stage, from)
         }
     }
 
     /// Multiplies one step by warpgroups, which begin; does `meanwhile`; and waits until only the products of the last
-    /// `behind` steps are under way.
+    /// `behind` steps are under way. The operands' parts of the step begin at `left_at` and `right_at`.
     pub(super) fn multiply_groups(
         &mut self,
         job: &Job<'c, '_, 'a>,
-        stage: I<'c>,
+        [left_at, right_at]: [P<'c>; 2],
         from: Option<u32>,
         behind: u32,
         meanwhile: &mut dyn FnMut(&mut Self) -> Done,
     ) -> Done {
         let p = job.p;
         let f32 = self.e.register_type(DType::F32);
-        let (left_at, right_at) = (self.stage_at(job, stage, true)?, self.stage_at(job, stage, false)?);
         let rows_bits = p.warps[0] - 2;
         let group = self.e.shr(self.warp, 2)?;
         let group_m = self.e.and(group, self.e.i32((1 << rows_bits) - 1))?;

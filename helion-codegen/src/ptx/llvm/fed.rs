@@ -34,7 +34,7 @@ impl<'c, 'a> Lower<'c, 'a> {
         match few {
             None => {
                 let (zero, one) = (self.e.i32(0), self.e.i32(1));
-                self.counted(zero, whole, one, |s, _| s.fed_step(job, feed, ring, last, None))?;
+                self.counted(zero, whole, one, |s, step| s.fed_step(job, feed, ring, last, None, step))?;
                 let cut = self.e.compare(IntPredicate::SLT, whole, job.steps)?;
                 self.when(cut, |s| s.cut_step(job, feed, ring, last, None, whole))?;
             }
@@ -45,12 +45,12 @@ impl<'c, 'a> Lower<'c, 'a> {
                     let number = self.e.i32(i64::from(step));
                     let end = u64::from(step + 1) << bits;
                     match known {
-                        Some(k) if end <= k => self.fed_step(job, feed, ring, last, from)?,
+                        Some(k) if end <= k => self.fed_step(job, feed, ring, last, from, number)?,
                         Some(k) if end - k < 1 << bits => self.cut_step(job, feed, ring, last, from, number)?,
                         Some(_) => {}
                         None => {
                             let is_whole = self.e.compare(IntPredicate::SLT, number, whole)?;
-                            self.when(is_whole, |s| s.fed_step(job, feed, ring, last, from))?;
+                            self.when(is_whole, |s| s.fed_step(job, feed, ring, last, from, number))?;
                             let more = self.e.compare(IntPredicate::SLT, number, job.steps)?;
                             let cut = self.e.and(self.e.not(is_whole)?, more)?;
                             self.when(cut, |s| s.cut_step(job, feed, ring, last, from, number))?;
@@ -63,7 +63,7 @@ impl<'c, 'a> Lower<'c, 'a> {
         self.leave_last(feed, last)
     }
 
-    /// Waits for the step's operands and begins to multiply them; gives the stage before back.
+    /// Waits for the operands of step `number` and begins to multiply them; gives the stage before back.
     fn fed_step(
         &mut self,
         job: &Job<'c, '_, 'a>,
@@ -71,9 +71,23 @@ impl<'c, 'a> Lower<'c, 'a> {
         ring: Position<'c>,
         last: P<'c>,
         from: Option<u32>,
+        number: I<'c>,
     ) -> Done {
         let (stage, begin) = self.await_stage(feed, ring)?;
-        self.multiply_stage(job, feed, ring, last, from, stage, begin)
+        let at = self.operands_at(job, feed, begin, number)?;
+        self.multiply_stage(job, feed, ring, last, from, stage, at)
+    }
+
+    /// Where the operands of step `number` are, the step's stage beginning at `begin` in the ring.
+    fn operands_at(&mut self, job: &Job<'c, '_, 'a>, feed: &Feed, begin: I<'c>, number: I<'c>) -> Done<[P<'c>; 2]> {
+        let stage = self.e.offset(self.shared(feed.ring)?, begin)?;
+        if let Some(kept) = feed.kept(job.c) {
+            let by = self.e.mul(number, self.e.i32(i64::from(job.p.lhs.bytes())))?;
+            return Ok([self.e.offset(self.shared(kept.at)?, by)?, stage]);
+        }
+        // A left operand in registers has no place in a stage.
+        let left = if job.left.is_some() { 0 } else { job.p.lhs.bytes() };
+        Ok([stage, self.e.offset(stage, self.e.i32(i64::from(left)))?])
     }
 
     /// The last step, which is step `number`, when it is not whole.
@@ -90,16 +104,15 @@ impl<'c, 'a> Lower<'c, 'a> {
         let bits = u64::from(job.p.step.trailing_zeros());
         let left = self.e.to_i32(job.lhs.summed)?;
         let left = self.e.sub(left, self.e.shl(number, bits)?)?;
-        let at = self.e.offset(self.smem, begin)?;
-        let at = self.e.offset(at, self.e.i32(i64::from(feed.ring)))?;
-        let right = if from.is_some() { at } else { self.e.offset(at, self.e.i32(i64::from(job.p.lhs.bytes())))? };
-        if from.is_none() {
-            self.clear_rest(job.p.lhs, at, left)?;
+        let at = self.operands_at(job, feed, begin, number)?;
+        // What is kept is whole.
+        if job.left.is_none() && feed.kept(job.c).is_none() {
+            self.clear_rest(job.p.lhs, at[0], left)?;
         }
-        self.clear_rest(job.p.rhs, right, left)?;
+        self.clear_rest(job.p.rhs, at[1], left)?;
         self.e.show_to_warpgroups()?;
         self.e.barrier()?;
-        self.multiply_stage(job, feed, ring, last, from, stage, begin)
+        self.multiply_stage(job, feed, ring, last, from, stage, at)
     }
 
     #[allow(clippy::too_many_arguments, reason = "one step, wherever it comes from")]
@@ -111,9 +124,9 @@ impl<'c, 'a> Lower<'c, 'a> {
         last: P<'c>,
         from: Option<u32>,
         stage: I<'c>,
-        begin: I<'c>,
+        at: [P<'c>; 2],
     ) -> Done {
-        self.multiply_groups(job, begin, from, BEHIND, &mut |_| Ok(()))?;
+        self.multiply_groups(job, at, from, BEHIND, &mut |_| Ok(()))?;
         self.leave_last(feed, last)?;
         self.e.builder.build_store(last, stage)?;
         self.next_position(feed, ring)
@@ -151,16 +164,5 @@ impl<'c, 'a> Lower<'c, 'a> {
             }
             Ok(())
         })
-    }
-
-    /// Does something where a condition holds.
-    fn when(&mut self, condition: I<'c>, what: impl FnOnce(&mut Self) -> Done) -> Done {
-        let (yes, after) = (self.e.block("when"), self.e.block("after"));
-        self.e.branch(condition, yes, after)?;
-        self.e.at(yes);
-        what(self)?;
-        self.e.jump(after)?;
-        self.e.at(after);
-        Ok(())
     }
 }

@@ -421,10 +421,20 @@ impl<'c, 'a> Lower<'c, 'a> {
             Stmt::For { var, begin, end, step, body } => {
                 let (begin, end, step) = (self.int(*begin)?, self.int(*end)?, self.int(*step)?);
                 self.settle_before(body)?;
-                self.counted(begin, end, step, |s, now| {
-                    s.set(*var, now.into());
-                    s.stmts(body)?;
-                    s.end_of_turn()
+                let turns = |s: &mut Self| {
+                    s.counted(begin, end, step, |s, now| {
+                        s.set(*var, now.into());
+                        s.stmts(body)?;
+                        s.end_of_turn()
+                    })
+                };
+                let plan = self.plan;
+                let (Some(feed), Some(ring)) = (&plan.feed, self.ring) else { return turns(self) };
+                let some = self.e.compare(IntPredicate::SLT, begin, end)?;
+                self.when(some, |s| {
+                    s.await_kept(feed, ring, body)?;
+                    turns(s)?;
+                    s.leave_kept(feed, body)
                 })
             }
             Stmt::While { cond, test, body } => self.repeat(cond, *test, body),
@@ -432,6 +442,17 @@ impl<'c, 'a> Lower<'c, 'a> {
             Stmt::Nest(n) => self.nest(n),
             Stmt::Contract(c) => self.contract(c),
         }
+    }
+
+    /// Does something where a condition holds.
+    pub(super) fn when(&mut self, condition: I<'c>, what: impl FnOnce(&mut Self) -> Done) -> Done {
+        let (yes, after) = (self.e.block("when"), self.e.block("after"));
+        self.e.branch(condition, yes, after)?;
+        self.e.at(yes);
+        what(self)?;
+        self.e.jump(after)?;
+        self.e.at(after);
+        Ok(())
     }
 
     /// A loop is entered with nothing pending that its first turn could not tell from its later ones.

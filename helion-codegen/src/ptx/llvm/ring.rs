@@ -3,7 +3,7 @@
 //! In: a function whose plan has a feed. Out: its barriers; the producer's walk; for the others, what waits for a stage
 //! and gives it back. A position in the ring is the number of a stage and a phase, which turns each time around.
 
-use super::super::feed::{BARRIERS, Feed, multiplies};
+use super::super::feed::{BARRIERS, Feed, Kept, multiplies};
 use super::super::product::{Product, Tile};
 use super::emit::{Done, I, P, mistake};
 use super::lower::Lower;
@@ -16,6 +16,8 @@ pub(super) struct Position<'c> {
     /// Variables: the stage, and the phase of the barrier that says it is full.
     stage: P<'c>,
     phase: P<'c>,
+    /// The phase of what is kept: a bit for each, by its number.
+    kept: P<'c>,
 }
 
 /// One operand, as the producer fetches it.
@@ -38,9 +40,10 @@ impl<'c, 'a> Lower<'c, 'a> {
         let warps = 1u32 << self.plan.warps;
         for stage in 0..feed.stages {
             let full = feed.ring + feed.stages * feed.stage_bytes + stage * BARRIERS;
-            for (at, count) in [(full, 1), (full + BARRIERS / 2, warps)] {
-                self.e.make_barrier(self.shared(at)?, count)?;
-            }
+            self.begin_barriers(full, warps)?;
+        }
+        for kept in feed.all_kept() {
+            self.begin_barriers(kept.barriers, warps)?;
         }
         self.e.show_barriers()?;
         self.e.jump(after)?;
@@ -48,13 +51,21 @@ impl<'c, 'a> Lower<'c, 'a> {
         self.e.barrier()
     }
 
+    /// The barriers of a stage: full when the producer has said so, empty when all warps have.
+    fn begin_barriers(&self, full: u32, warps: u32) -> Done {
+        self.e.make_barrier(self.shared(full)?, 1)?;
+        self.e.make_barrier(self.shared(full + BARRIERS / 2)?, warps)
+    }
+
     /// A position at the beginning.
     pub(super) fn ring_position(&mut self) -> Done<Position<'c>> {
         let word = self.e.context.i32_type();
-        let p = Position { stage: self.e.variable(word.into())?, phase: self.e.variable(word.into())? };
-        self.e.builder.build_store(p.stage, self.e.i32(0))?;
-        self.e.builder.build_store(p.phase, self.e.i32(0))?;
-        Ok(p)
+        let zero = || -> Done<P<'c>> {
+            let p = self.e.variable(word.into())?;
+            self.e.builder.build_store(p, self.e.i32(0))?;
+            Ok(p)
+        };
+        Ok(Position { stage: zero()?, phase: zero()?, kept: zero()? })
     }
 
     /// The stage and the phase of a position.
@@ -110,9 +121,13 @@ impl<'c, 'a> Lower<'c, 'a> {
                 Stmt::Inst(i) => self.inst(i)?,
                 Stmt::For { var, begin, end, step, body } if multiplies(body) => {
                     let (begin, end, step) = (self.int(*begin)?, self.int(*end)?, self.int(*step)?);
-                    self.counted(begin, end, step, |s, now| {
-                        s.set(*var, now.into());
-                        s.produce(feed, p, body)
+                    let some = self.e.compare(IntPredicate::SLT, begin, end)?;
+                    self.when(some, |s| {
+                        kept_in(feed, body).try_for_each(|c| s.fetch_kept(feed, p, c))?;
+                        s.counted(begin, end, step, |s, now| {
+                            s.set(*var, now.into());
+                            s.produce(feed, p, body)
+                        })
                     })?;
                 }
                 Stmt::If { cond, then, other } if multiplies(then) || multiplies(other) => {
@@ -164,6 +179,55 @@ impl<'c, 'a> Lower<'c, 'a> {
         })
     }
 
+    /// The number of what a contract keeps, its phase, and how to say that it turns.
+    fn kept_phase(&self, feed: &Feed, p: Position<'c>, kept: Kept) -> Done<I<'c>> {
+        let number = feed.all_kept().take_while(|k| *k != kept).count();
+        let word = self.e.context.i32_type();
+        let all = self.e.builder.build_load(word, p.kept, "")?.into_int_value();
+        let phase = self.e.and(self.e.shr(all, number as u64)?, self.e.i32(1))?;
+        self.e.builder.build_store(p.kept, self.e.xor(all, self.e.i32(1 << number))?)?;
+        Ok(phase)
+    }
+
+    /// Fetches what a contract keeps, when everybody has done with what was there.
+    fn fetch_kept(&mut self, feed: &Feed, p: Position<'c>, c: &'a Contract) -> Done {
+        let plan = self.plan;
+        let (Some(kept), Some(product)) = (feed.kept(c), plan.product(c)) else { return Ok(()) };
+        let Some(fetch) = left_fetch(feed, product, c) else { return mistake("nothing to keep") };
+        let phase = self.kept_phase(feed, p, kept)?;
+        self.e.await_barrier(self.shared(kept.barriers + BARRIERS / 2)?, self.e.xor(phase, self.e.i32(1))?)?;
+        let elected = self.e.elect()?;
+        self.when(elected, |s| {
+            let full = s.shared(kept.barriers)?;
+            s.e.expect_bytes(full, kept.steps * fetch.tile.bytes())?;
+            for step in 0..kept.steps {
+                let first = s.e.i32(i64::from(step * product.step));
+                let begin = s.e.i32(i64::from(kept.at - feed.ring + step * fetch.tile.bytes()));
+                s.fetch_step(feed, &fetch, first, begin, full)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Waits for what the contracts of a loop's body keep.
+    pub(super) fn await_kept(&mut self, feed: &Feed, p: Position<'c>, body: &'a [Stmt]) -> Done {
+        for c in kept_in(feed, body) {
+            let Some(kept) = feed.kept(c) else { continue };
+            let phase = self.kept_phase(feed, p, kept)?;
+            self.e.await_barrier(self.shared(kept.barriers)?, phase)?;
+        }
+        Ok(())
+    }
+
+    /// Says that this warp has done with it.
+    pub(super) fn leave_kept(&mut self, feed: &Feed, body: &'a [Stmt]) -> Done {
+        for kept in kept_in(feed, body).filter_map(|c| feed.kept(c)) {
+            let first = self.e.compare(IntPredicate::EQ, self.lane, self.e.i32(0))?;
+            self.e.arrive_if(self.shared(kept.barriers + BARRIERS / 2)?, first)?;
+        }
+        Ok(())
+    }
+
     /// One operand of one step, from `first` on along the summed axis.
     fn fetch_step(&mut self, feed: &Feed, f: &Fetch<'a>, first: I<'c>, begin: I<'c>, full: P<'c>) -> Done {
         let tile = f.tile;
@@ -188,18 +252,28 @@ impl<'c, 'a> Lower<'c, 'a> {
     }
 }
 
-/// What the producer fetches for a contract.
+/// The contracts of a loop's body whose left operands are kept.
+fn kept_in<'a>(feed: &Feed, body: &'a [Stmt]) -> impl Iterator<Item = &'a Contract> {
+    body.iter().filter_map(move |s| match s {
+        Stmt::Contract(c) => feed.kept(c).map(|_| c),
+        _ => None,
+    })
+}
+
+/// The left operand, at the beginning of a stage.
+fn left_fetch<'a>(feed: &Feed, p: &Product, c: &'a Contract) -> Option<Fetch<'a>> {
+    let map = feed.operands(c)[0]?;
+    let axes = if p.lhs.along { [c.lhs.row, c.lhs.col] } else { [c.lhs.col, c.lhs.row] };
+    Some(Fetch { operand: &c.lhs, tile: p.lhs, map, axes, at: 0 })
+}
+
+/// What the producer fetches for each step of a contract.
 fn fetches<'a>(feed: &Feed, p: &Product, c: &'a Contract) -> Vec<Fetch<'a>> {
-    let [left, right] = feed.operands(c);
     let mut all = Vec::with_capacity(2);
-    let axes = |tile: Tile, summed, other| if tile.along { [other, summed] } else { [summed, other] };
-    if let Some(map) = left {
-        let axes = axes(p.lhs, c.lhs.col, c.lhs.row);
-        all.push(Fetch { operand: &c.lhs, tile: p.lhs, map, axes, at: 0 });
-    }
-    if let Some(map) = right {
+    all.extend(left_fetch(feed, p, c).filter(|_| feed.kept(c).is_none()));
+    if let [_, Some(map)] = feed.operands(c) {
         let at = all.first().map_or(0, |left: &Fetch<'_>| left.tile.bytes());
-        let axes = axes(p.rhs, c.rhs.row, c.rhs.col);
+        let axes = if p.rhs.along { [c.rhs.col, c.rhs.row] } else { [c.rhs.row, c.rhs.col] };
         all.push(Fetch { operand: &c.rhs, tile: p.rhs, map, axes, at });
     }
     all
