@@ -30,17 +30,19 @@ pub enum Mapping {
     Flat,
     /// The last two axes in groups of so many rows, each walked column by column.
     Swizzled(u64),
-    /// So many instances, each looping over tiles.
-    Persistent(u64),
+    /// So many instances, each looping over tiles, which come row-major or in groups of so many rows.
+    Persistent(u64, Option<u64>),
 }
 
 impl Walk {
     /// What a config asks for.
     pub fn of(config: &Config, target: &Target) -> Walk {
         let knob = |k| config.get(&Slot::kernel(k));
+        let group = knob(Knob::Group).unwrap_or(GROUPS[0]);
         let mapping = match knob(Knob::Grid) {
-            Some(1) => Mapping::Swizzled(knob(Knob::Group).unwrap_or(GROUPS[0])),
-            Some(2) => Mapping::Persistent(u64::from(target.cores).max(1)),
+            Some(1) => Mapping::Swizzled(group),
+            // Where instances run at the same time, those that share operands should.
+            Some(2) => Mapping::Persistent(u64::from(target.cores).max(1), (target.warp > 1).then_some(group)),
             _ => Mapping::Flat,
         };
         Walk { order: knob(Knob::Order).unwrap_or(0), mapping }
@@ -88,8 +90,10 @@ impl Lower<'_> {
         let walked: Vec<Span> = order.iter().map(|k| spans[*k].clone()).collect();
         let indices = match self.walk.mapping {
             Mapping::Swizzled(group) if walked.len() >= 2 => self.swizzled(&walked, group),
-            Mapping::Persistent(workers) if !walked.is_empty() => return self.persistent(&walked, workers, body),
-            Mapping::Flat | Mapping::Swizzled(_) | Mapping::Persistent(_) => {
+            Mapping::Persistent(workers, group) if !walked.is_empty() => {
+                return self.persistent(&walked, workers, group, body);
+            }
+            Mapping::Flat | Mapping::Swizzled(_) | Mapping::Persistent(..) => {
                 walked.iter().map(|s| self.grid_axis(self.src.tiles[s.tile.index()].name.clone(), s.count)).collect()
             }
         };
@@ -130,6 +134,12 @@ impl Lower<'_> {
         let sc = &mut Scope::kernel();
         let both = self.arith(sc, BinaryOp::Mul, rows, cols);
         let number = self.grid_axis(format!("{}_{}", name(self, &last[0]), name(self, &last[1])), both);
+        indices.extend(self.in_groups(sc, number, [rows, cols], group));
+        indices
+    }
+
+    /// The row and column of a tile by its number: groups of `group` rows, each column by column.
+    fn in_groups(&mut self, sc: &mut Scope, number: Val, [rows, cols]: [Val; 2], group: u64) -> [Val; 2] {
         let group = self.index(group as i64);
         let in_group = self.arith(sc, BinaryOp::Mul, group, cols);
         let which = self.arith(sc, BinaryOp::Div, number, in_group);
@@ -138,13 +148,17 @@ impl Lower<'_> {
         let height = self.arith(sc, BinaryOp::Min, left, group);
         let at = self.arith(sc, BinaryOp::Rem, number, in_group);
         let down = self.arith(sc, BinaryOp::Rem, at, height);
-        indices.push(self.arith(sc, BinaryOp::Add, first, down));
-        indices.push(self.arith(sc, BinaryOp::Div, at, height));
-        indices
+        [self.arith(sc, BinaryOp::Add, first, down), self.arith(sc, BinaryOp::Div, at, height)]
     }
 
     /// At most `workers` instances; each takes every so many-th tile.
-    fn persistent(&mut self, spans: &[Span], workers: u64, body: impl FnOnce(&mut Self) -> Res<()>) -> Res<()> {
+    fn persistent(
+        &mut self,
+        spans: &[Span],
+        workers: u64,
+        group: Option<u64>,
+        body: impl FnOnce(&mut Self) -> Res<()>,
+    ) -> Res<()> {
         let one = self.index(1);
         let total = spans.iter().fold(one, |n, s| self.arith(&mut Scope::kernel(), BinaryOp::Mul, n, s.count));
         let step = self.index(workers as i64);
@@ -154,11 +168,20 @@ impl Lower<'_> {
         let stmts = self.nested(|this| {
             let sc = &mut Scope::kernel();
             let (mut rest, mut indices) = (number, Vec::new());
-            for s in spans[1..].iter().rev() {
-                indices.push(this.arith(sc, BinaryOp::Rem, rest, s.count));
-                rest = this.arith(sc, BinaryOp::Div, rest, s.count);
+            let mut outer = spans;
+            if let (Some(group), [before @ .., rows, cols]) = (group, spans) {
+                let both = this.arith(sc, BinaryOp::Mul, rows.count, cols.count);
+                let pair = this.arith(sc, BinaryOp::Rem, rest, both);
+                rest = this.arith(sc, BinaryOp::Div, rest, both);
+                let [row, col] = this.in_groups(sc, pair, [rows.count, cols.count], group);
+                indices.extend([col, row]);
+                outer = before;
             }
-            indices.push(rest);
+            for (k, s) in outer.iter().enumerate().rev() {
+                let index = if k == 0 { rest } else { this.arith(sc, BinaryOp::Rem, rest, s.count) };
+                rest = if k == 0 { rest } else { this.arith(sc, BinaryOp::Div, rest, s.count) };
+                indices.push(index);
+            }
             indices.reverse();
             this.bind_grid(spans, &indices);
             body(this)

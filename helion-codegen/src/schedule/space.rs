@@ -91,8 +91,9 @@ pub fn check_config(func: &Function, config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// The position of `swizzled` among the mappings.
+/// The positions of `swizzled` and `persistent` among the mappings.
 const SWIZZLED: u64 = 1;
+const PERSISTENT: u64 = 2;
 
 /// Whether compiling a config can be worth it. Cheap: looks at the tile function and the config only.
 ///
@@ -112,6 +113,7 @@ pub fn legal(func: &Function, config: &Config, target: &Target) -> Result<(), St
     if let Some(group) = knob(Knob::Group)
         && group != grid::GROUPS[0]
         && knob(Knob::Grid) != Some(SWIZZLED)
+        && (knob(Knob::Grid) != Some(PERSISTENT) || target.warp == 1)
     {
         return Err(format!("`group={group}` has no effect without `grid=swizzled`"));
     }
