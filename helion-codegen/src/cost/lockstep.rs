@@ -42,9 +42,22 @@ pub(super) fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], targ
         }
     };
     set(Knob::Warps, (held / RESULTS_OF_WARP).next_power_of_two().clamp(*WARPS.start(), *WARPS.end()));
-    set(Knob::Grid, SWIZZLED);
-    set(Knob::Group, GROUP);
+    if is_tiled(kernel, &config) {
+        set(Knob::Grid, SWIZZLED);
+        set(Knob::Group, GROUP);
+    }
     config
+}
+
+/// Whether the grid's last two axes are both cut in blocks, as the rows and columns of a product are: then neighbours
+/// along both share operands.
+fn is_tiled(kernel: &Verified, config: &Config) -> bool {
+    let func = kernel.function();
+    let blocks: Vec<u64> = func
+        .grid()
+        .map(|t| config.get(&Slot::of(Knob::Block, func.tiles[t.index()].name.clone())).unwrap_or(1))
+        .collect();
+    matches!(blocks[..], [.., rows, cols] if rows > 1 && cols > 1)
 }
 
 /// The config with the longest block of the grid halved; `None` when no such block is left.

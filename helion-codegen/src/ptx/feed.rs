@@ -54,6 +54,8 @@ pub(super) struct Kept {
     pub barriers: u32,
 }
 
+/// The most stages of a ring.
+const MOST_STAGES: u32 = 8;
 /// The most steps of an operand that is kept.
 const MOST_KEPT: i64 = 4;
 /// Axes that the copy engine counts.
@@ -97,6 +99,10 @@ impl Feed {
             feed.stage_bytes = feed.stage_bytes.max(in_stage + p.rhs.bytes());
             feed.of.insert(address(c), [left, Some(right)]);
         }
+        // What is kept makes stages smaller; there are more of them.
+        let whole = products.iter().map(|(_, p)| p.lhs.bytes() + p.rhs.bytes()).max()?;
+        feed.stages = (stages * whole / feed.stage_bytes).clamp(stages, MOST_STAGES);
+        let stages = feed.stages;
         // After the ring and its barriers.
         let mut at = (ring + stages * (feed.stage_bytes + BARRIERS)).next_multiple_of(1024);
         let mut barriers = at + kept.iter().map(|(_, n, bytes)| n * bytes).sum::<u32>();
