@@ -6,7 +6,7 @@
 use helion_codegen::ptx::{self, Arch, Facts, PtxKernel, PtxOptions, Values};
 use helion_ir::args::{Arg, Args};
 use helion_ir::loops::Function;
-use helion_ptx_interp::{Device, Module};
+use helion_ptx_interp::{Device, Module, Swizzle, TensorMap, TensorType};
 
 /// Compiles and runs; gives the PTX.
 pub fn run(f: &Function, arch: Arch, args: &mut Args) -> Result<String, String> {
@@ -57,7 +57,21 @@ fn launch(device: &mut Device, kernel: &PtxKernel, words: &[u64]) -> Result<(), 
     let blocks = if plan.dynamic_bytes > 0 { plan.programs.min(2) } else { plan.programs };
     let spill = if fits { 0 } else { device.alloc((plan.dynamic_bytes * blocks) as usize) };
     let shared = u64::from(kernel.shared_bytes()) + if fits { plan.dynamic_bytes } else { 0 };
-    let mut params: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+    let mut params = Vec::new();
+    for map in kernel.maps() {
+        let (address, dims, strides) = map.tensor(words);
+        let map = TensorMap {
+            element: TensorType::ALL[map.dtype as usize],
+            address,
+            extents: dims[..map.rank].to_vec(),
+            strides: strides[..map.rank - 1].to_vec(),
+            box_extents: map.window.clone(),
+            element_strides: vec![1; map.rank],
+            swizzle: Swizzle::B128,
+        };
+        params.extend(map.encode().map_err(|e| e.to_string())?);
+    }
+    params.extend(words.iter().flat_map(|w| w.to_le_bytes()));
     params.extend(spill.to_le_bytes());
     params.extend(plan.programs.to_le_bytes());
     let grid = [blocks as u32, 1, 1];

@@ -1,7 +1,7 @@
 //! A GPU that is none: a driver whose kernels are run by the PTX interpreter, which checks every access.
 //!
-//! In: calls of the driver's trait, PTX among them. Out: what a device would do. Work is done when it is queued; graphs and
-//! tensor maps are refused. A kernel that faults loses the context, as on a device, and says kernel, line and reason.
+//! In: calls of the driver's trait, PTX among them. Out: what a device would do. Work is done when it is queued; graphs are
+//! refused. A kernel that faults loses the context, as on a device, and says kernel, line and reason.
 
 use helion::cuda::driver::{
     Address, Assembled, Context, Driver, Event, Facts, Fault, Function, Graph, Launch, Module, Result, Stream,
@@ -212,14 +212,10 @@ unsafe impl Driver for PtxGpu {
     }
     fn encode(&self, t: &Tiled<'_>) -> Result<TensorMap> {
         let call = "cuTensorMapEncodeTiled";
-        let element = match t.dtype {
-            6 => interp::TensorType::F16,
-            9 => interp::TensorType::Bf16,
-            other => return Err(fault(call, 801, format!("element type {other} is not simulated"))),
-        };
+        let element = interp::TensorType::ALL.get(t.dtype as usize).copied();
         let swizzle = interp::Swizzle::ALL.into_iter().find(|s| s.row().unwrap_or(0) == t.swizzle as usize);
         let map = interp::TensorMap {
-            element,
+            element: element.ok_or_else(|| fault(call, 1, "no such element type"))?,
             address: t.address.0,
             extents: t.dims.to_vec(),
             strides: t.strides.to_vec(),

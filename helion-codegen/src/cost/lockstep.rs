@@ -1,8 +1,9 @@
 //! The config for given sizes on devices whose threads run in lockstep.
 //!
-//! In: a kernel, its space, sizes. Out: the space's default, changed by three rules: blocks of the grid shrink until every
-//! multiprocessor has a program instance; instances of a product that share operands run at the same time; and there are
-//! as many warps as hold the results of products in registers.
+//! In: a kernel, its space, sizes. Out: the space's default, changed by rules: blocks of the grid shrink until every
+//! multiprocessor has a program instance; instances of a product that share operands run at the same time, and there are
+//! as many warps as hold the results of products in registers; without products, what is used twice is computed twice
+//! rather than kept in shared memory.
 
 use super::choose::plan;
 use super::programs;
@@ -19,6 +20,8 @@ const RESULTS_OF_WARP: u64 = 4096;
 const WARPS: std::ops::RangeInclusive<u64> = 4..=8;
 /// The extent of an axis that is not known before launches.
 const UNKNOWN: u64 = 128;
+/// The value of a switch.
+const OFF: u64 = 0;
 /// The mapping of the grid that walks in groups, and rows of a group.
 const SWIZZLED: u64 = 1;
 const GROUP: u64 = 8;
@@ -32,17 +35,19 @@ pub(super) fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], targ
         (config, f) = (smaller, planned);
     }
     let held = results(&f, &f.body);
-    if held == 0 {
-        return config;
-    }
+    let tiled = is_tiled(kernel, &config);
     let mut set = |knob, value: u64| {
         let slot = Slot::kernel(knob);
         if space.slots.iter().any(|(s, values)| *s == slot && values.contains(&value)) {
             config.set(slot, value);
         }
     };
+    if held == 0 {
+        set(Knob::Keep, OFF);
+        return config;
+    }
     set(Knob::Warps, (held / RESULTS_OF_WARP).next_power_of_two().clamp(*WARPS.start(), *WARPS.end()));
-    if is_tiled(kernel, &config) {
+    if tiled {
         set(Knob::Grid, SWIZZLED);
         set(Knob::Group, GROUP);
     }

@@ -99,9 +99,12 @@ impl Feed {
             feed.stage_bytes = feed.stage_bytes.max(in_stage + p.rhs.bytes());
             feed.of.insert(address(c), [left, Some(right)]);
         }
-        // What is kept makes stages smaller; there are more of them.
-        let whole = products.iter().map(|(_, p)| p.lhs.bytes() + p.rhs.bytes()).max()?;
-        feed.stages = (stages * whole / feed.stage_bytes).clamp(stages, MOST_STAGES);
+        // What is kept makes stages smaller. There are more of them then where a block has all registers to itself; where
+        // several share a multiprocessor, they need the memory.
+        if warps == WARPGROUP {
+            let whole = products.iter().map(|(_, p)| p.lhs.bytes() + p.rhs.bytes()).max()?;
+            feed.stages = (stages * whole / feed.stage_bytes).clamp(stages, MOST_STAGES.max(stages));
+        }
         let stages = feed.stages;
         // After the ring and its barriers.
         let mut at = (ring + stages * (feed.stage_bytes + BARRIERS)).next_multiple_of(1024);

@@ -30,7 +30,7 @@ const BITS: std::ops::Range<u32> = 0x3280_0000..0x4380_0000;
 /// Numbers at a time.
 const CHUNK: usize = 1 << 26;
 /// The error that is promised.
-const MOST: f64 = 2.5;
+const MOST: f64 = 3.0;
 /// Beside those: ends and edges.
 const EDGES: [f32; 12] = [
     0.0,

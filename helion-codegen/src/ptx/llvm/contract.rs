@@ -31,8 +31,6 @@ pub(super) struct Job<'c, 'p, 'a> {
     pub sums: Vec<P<'c>>,
     /// How many steps there are.
     pub steps: I<'c>,
-    /// Whether the first step makes the sums: there is one, and nothing to add to.
-    pub fresh: bool,
 }
 
 /// Where the lanes' addresses of fragments lie within a stage: a value and bytes to add, part by part.
@@ -60,7 +58,6 @@ impl<'c, 'a> Lower<'c, 'a> {
         let mut touch = Touch::default();
         [c.lhs.mem, c.rhs.mem].into_iter().filter(|m| self.is_shared(*m)).for_each(|m| touch.read(Shared::Mem(m)));
         let acc = Mem::Buffer(c.acc);
-        self.end_running_in([acc, c.lhs.mem])?;
         if self.is_shared(acc) {
             touch.write(Shared::Mem(acc));
         }
@@ -98,11 +95,7 @@ impl<'c, 'a> Lower<'c, 'a> {
         };
         let whole = self.e.add(k, self.e.i64(i64::from(p.step) - 1))?;
         let steps = self.e.to_i32(self.e.shr(whole, u64::from(p.step.trailing_zeros()))?)?;
-        let mut job = Job { c, p, lhs, rhs, left, sums: Vec::new(), steps, fresh: false };
-        let some = self.known.int(c.k.extent).is_some_and(|k| k > 0);
-        let fed = self.plan.feed.is_some() && self.few_steps(&job).is_some();
-        job.fresh = p.groups && fed && some && !c.accumulate;
-        Ok(job)
+        Ok(Job { c, p, lhs, rhs, left, sums: Vec::new(), steps })
     }
 
     /// The variables of the result, with what they begin with.
@@ -125,9 +118,7 @@ impl<'c, 'a> Lower<'c, 'a> {
         let held = matches!(self.buffers[job.c.acc.index()], Held::Registers(..));
         for (r, p) in job.sums.iter().enumerate() {
             if !job.c.accumulate {
-                if !job.fresh {
-                    self.e.builder.build_store(*p, zero)?;
-                }
+                self.e.builder.build_store(*p, zero)?;
             } else if !held {
                 let (place, inside) = self.result_at(job, &layout, r)?;
                 let old = self.e.load_elements(place.space, place.base, job.p.sum, 1, Some(inside), false)?[0];
@@ -232,18 +223,13 @@ impl<'c, 'a> Lower<'c, 'a> {
 
     /// Waits for the products of warpgroups that still run.
     pub(super) fn end_products(&mut self, job: &Job<'c, '_, 'a>) -> Done {
-        self.end_products_in(&job.sums)
-    }
-
-    /// The same for sums in these variables.
-    pub(super) fn end_products_in(&mut self, variables: &[P<'c>]) -> Done {
         let f32 = self.e.register_type(DType::F32);
-        let mut sums = Vec::with_capacity(variables.len());
-        for s in variables {
+        let mut sums = Vec::with_capacity(job.sums.len());
+        for s in &job.sums {
             sums.push(self.e.builder.build_load(f32, *s, "")?);
         }
         let sums = self.e.wait_warpgroup(&sums, 0)?;
-        for (s, v) in variables.iter().zip(sums) {
+        for (s, v) in job.sums.iter().zip(sums) {
             self.e.builder.build_store(*s, v)?;
         }
         Ok(())
@@ -327,7 +313,7 @@ impl<'c, 'a> Lower<'c, 'a> {
         let stage = self.e.builder.build_load(word, now, "")?.into_int_value();
         if job.p.groups {
             let at = [self.stage_at(job, stage, true)?, self.stage_at(job, stage, false)?];
-            self.multiply_groups(job, at, None, (Some(job.behind()), false), copy)?;
+            self.multiply_groups(job, at, None, job.behind(), copy)?;
         } else {
             copy(self)?;
             self.multiply_step(job, fragments, stage, None)?;
@@ -406,21 +392,20 @@ impl<'c, 'a> Lower<'c, 'a> {
     fn multiply_either(&mut self, job: &Job<'c, '_, 'a>, f: &Fragments<'c>, stage: I<'c>, from: Option<u32>) -> Done {
         if job.p.groups {
             let at = [self.stage_at(job, stage, true)?, self.stage_at(job, stage, false)?];
-            self.multiply_groups(job, at, from, (Some(0), false), &mut |_| Ok(()))
+            self.multiply_groups(job, at, from, 0, &mut |_| Ok(()))
         } else {
             self.multiply_step(job, f, stage, from)
         }
     }
 
     /// Multiplies one step by warpgroups, which begin; does `meanwhile`; and waits until only the products of the last
-    /// `behind` steps are under way, or not at all. The operands' parts of the step begin at `left_at` and `right_at`; `makes` says
-    /// whether nothing is added to.
+    /// `behind` steps are under way. The operands' parts of the step begin at `left_at` and `right_at`.
     pub(super) fn multiply_groups(
         &mut self,
         job: &Job<'c, '_, 'a>,
         [left_at, right_at]: [P<'c>; 2],
         from: Option<u32>,
-        (behind, makes): (Option<u32>, bool),
+        behind: u32,
         meanwhile: &mut dyn FnMut(&mut Self) -> Done,
     ) -> Done {
         let p = job.p;
@@ -436,9 +421,8 @@ impl<'c, 'a> Lower<'c, 'a> {
         let right_at = self.e.offset(right_at, right_by)?;
         let right = self.descriptor(p.rhs, right_at)?;
         let mut flat = Vec::with_capacity(job.sums.len());
-        let zero = f32.const_zero();
         for s in &job.sums {
-            flat.push(if makes { zero } else { self.e.builder.build_load(f32, *s, "")? });
+            flat.push(self.e.builder.build_load(f32, *s, "")?);
         }
         let mut words: Vec<V<'c>> = Vec::new();
         if let Some(from) = from {
@@ -448,8 +432,7 @@ impl<'c, 'a> Lower<'c, 'a> {
                 }
             }
         }
-        let (before, words) = self.e.begin_warpgroup(if makes { &[] } else { &flat }, &words)?;
-        let flat = if makes { flat } else { before };
+        let (flat, words) = self.e.begin_warpgroup(&flat, &words)?;
         let each = job.sums.len() / sixty_fours as usize;
         let mut all: Vec<Vec<V<'c>>> = flat.chunks(each).map(<[V<'c>]>::to_vec).collect();
         for (number, sums) in all.iter_mut().enumerate() {
@@ -464,17 +447,13 @@ impl<'c, 'a> Lower<'c, 'a> {
                 };
                 let b = self.along_sum(p.rhs, right, part)?;
                 let across = [!p.lhs.along && from.is_none(), !p.rhs.along];
-                let adds = !makes || part > 0;
-                *sums = self.e.multiply_warpgroup(p.dtype, (sums, adds), a, b, across)?;
+                *sums = self.e.multiply_warpgroup(p.dtype, sums, a, b, across)?;
             }
         }
         self.e.end_warpgroup()?;
         meanwhile(self)?;
         let flat: Vec<V<'c>> = all.into_iter().flatten().collect();
-        let flat = match behind {
-            Some(groups) => self.e.wait_warpgroup(&flat, groups)?,
-            None => flat,
-        };
+        let flat = self.e.wait_warpgroup(&flat, behind)?;
         for (s, v) in job.sums.iter().zip(flat) {
             self.e.builder.build_store(*s, v)?;
         }

@@ -14,7 +14,7 @@ use super::emit::{Done, Emit, I, P, Space, V, mistake};
 use super::ring::Position;
 use super::sync::{Pending, Shared, Touch, shared_tensors};
 use helion_ir::dtype::DType;
-use helion_ir::loops::{BufferId, Function, Inst, Mem, Op, ParamKind, Stmt, Val};
+use helion_ir::loops::{Function, Inst, Mem, Op, ParamKind, Stmt, Val};
 use helion_ir::tile::{Dim, Layout as Strides};
 use inkwell::IntPredicate;
 use inkwell::basic_block::BasicBlock;
@@ -77,11 +77,6 @@ pub(super) struct Lower<'c, 'a> {
     pub(super) pending: Pending,
     /// Where the threads that multiply are in the ring, when products are fed.
     pub(super) ring: Option<Position<'c>>,
-    /// Results of products that may still run in the background.
-    pub(super) running: Vec<BufferId>,
-    /// Whether the product being made waits for none of its steps, and the stages that such products still read.
-    pub(super) quiet: bool,
-    pub(super) unreleased: Vec<I<'c>>,
     /// Tensors through which threads see each other's elements.
     shared_tensors: HashSet<Mem>,
     words: Vec<usize>,
@@ -131,9 +126,6 @@ pub(super) fn lower<'c>(
         places: HashMap::new(),
         pending: Pending::default(),
         ring: None,
-        running: Vec::new(),
-        quiet: false,
-        unreleased: Vec::new(),
         shared_tensors: shared_tensors(&f.body),
         words,
         e,
@@ -184,10 +176,7 @@ impl<'c, 'a> Lower<'c, 'a> {
             if fetches {
                 self.instances(words, &mut |s| s.produce(feed, position, &s.f.body))?;
             } else {
-                self.instances(words, &mut |s| {
-                    s.stmts(&s.f.body)?;
-                    s.end_running()
-                })?;
+                self.instances(words, &mut |s| s.stmts(&s.f.body))?;
             }
             self.values = values;
             self.e.builder.build_return(None)?;
@@ -433,27 +422,18 @@ impl<'c, 'a> Lower<'c, 'a> {
                 let (begin, end, step) = (self.int(*begin)?, self.int(*end)?, self.int(*step)?);
                 self.settle_before(body)?;
                 let turns = |s: &mut Self| {
-                    let running = s.running_after(body);
                     s.counted(begin, end, step, |s, now| {
                         s.set(*var, now.into());
-                        s.running.clone_from(&running);
                         s.stmts(body)?;
-                        if s.running.iter().any(|b| !running.contains(b)) {
-                            s.end_running()?;
-                        }
                         s.end_of_turn()
-                    })?;
-                    s.running = running;
-                    Ok(())
+                    })
                 };
                 let plan = self.plan;
                 let (Some(feed), Some(ring)) = (&plan.feed, self.ring) else { return turns(self) };
-                self.end_running()?;
                 let some = self.e.compare(IntPredicate::SLT, begin, end)?;
                 self.when(some, |s| {
                     s.await_kept(feed, ring, body)?;
                     turns(s)?;
-                    s.end_running()?;
                     s.leave_kept(feed, body)
                 })
             }
@@ -509,18 +489,15 @@ impl<'c, 'a> Lower<'c, 'a> {
 
     fn choose(&mut self, cond: Val, then: &'a [Stmt], other: &'a [Stmt]) -> Done {
         let cond = self.int(cond)?;
-        self.end_running()?;
         let (yes, no, after) = (self.e.block("then"), self.e.block("else"), self.e.block("endif"));
         self.e.branch(cond, yes, no)?;
         let before = self.pending.clone();
         self.e.at(yes);
         self.stmts(then)?;
-        self.end_running()?;
         self.e.jump(after)?;
         let after_then = std::mem::replace(&mut self.pending, before);
         self.e.at(no);
         self.stmts(other)?;
-        self.end_running()?;
         self.e.jump(after)?;
         self.pending.join(&after_then);
         self.e.at(after);

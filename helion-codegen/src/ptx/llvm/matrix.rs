@@ -108,15 +108,15 @@ impl<'c> Emit<'c> {
     /// Waits until no more than so many groups of warpgroup instructions are under way; with 0 the sums are there
     /// afterwards, and not before.
     pub(super) fn wait_warpgroup(&self, sums: &[V<'c>], groups: u32) -> Done<Vec<V<'c>>> {
-        self.on_sums(&format!("wgmma.wait_group.sync.aligned {groups};"), sums, &[], ",~{memory}", true)
+        self.on_sums(&format!("wgmma.wait_group.sync.aligned {groups};"), sums, &[], ",~{memory}")
     }
 
-    /// `sums += a · b`, or `sums = a · b`, of 64 rows, 16 elements of the summed axis and as many columns as `sums` has
-    /// twice, where `b` is a descriptor of shared memory. `across` says of `a` and `b` whether their rows run across the summed axis.
+    /// `sums += a · b` of 64 rows, 16 elements of the summed axis and as many columns as `sums` has twice, where `b` is a
+    /// descriptor of shared memory. `across` says of `a` and `b` whether their rows run across the summed axis.
     pub(super) fn multiply_warpgroup(
         &self,
         dtype: DType,
-        (sums, adds): (&[V<'c>], bool),
+        sums: &[V<'c>],
         a: Left<'c>,
         b: I<'c>,
         across: [bool; 2],
@@ -129,44 +129,33 @@ impl<'c> Emit<'c> {
         let n = sums.len();
         let list: Vec<String> = (0..n).map(|k| format!("${k}")).collect();
         let [ta, tb] = across.map(u8::from);
-        // Sums that are added to are operands, too.
-        let first = if adds { 2 * n } else { n };
         let (left, turned, args) = match a {
-            Left::Shared(d) => (format!("${first}"), format!("{ta}, {tb}"), vec![V::from(d), b.into()]),
+            Left::Shared(d) => (format!("${}", 2 * n), format!("{ta}, {tb}"), vec![V::from(d), b.into()]),
             Left::Registers(r) => {
-                let names: Vec<String> = (0..4).map(|k| format!("${}", first + k)).collect();
+                let names: Vec<String> = (0..4).map(|k| format!("${}", 2 * n + k)).collect();
                 (format!("{{{}}}", names.join(", ")), format!("{tb}"), r.into_iter().chain([b.into()]).collect())
             }
         };
         let line = format!(
-            "wgmma.mma_async.sync.aligned.m64n{}k16.f32.{t}.{t} {{{}}}, {left}, ${}, {}, 1, 1, {turned};",
+            "wgmma.mma_async.sync.aligned.m64n{}k16.f32.{t}.{t} {{{}}}, {left}, ${}, 1, 1, 1, {turned};",
             n * 2,
             list.join(", "),
-            first + args.len() - 1,
-            u8::from(adds),
+            2 * n + args.len() - 1
         );
-        self.on_sums(&line, sums, &args, "", adds)
+        self.on_sums(&line, sums, &args, "")
     }
 
-    /// A line that changes sums in place, or makes them.
-    fn on_sums(
-        &self,
-        line: &str,
-        sums: &[V<'c>],
-        args: &[V<'c>],
-        clobber: &str,
-        changes: bool,
-    ) -> Done<Vec<V<'c>>> {
+    /// A line that changes sums in place.
+    fn on_sums(&self, line: &str, sums: &[V<'c>], args: &[V<'c>], clobber: &str) -> Done<Vec<V<'c>>> {
         let f32 = self.context.f32_type().as_basic_type_enum();
         let result = self.context.struct_type(&vec![f32; sums.len()], false);
         let mut constraints = vec!["=f".to_owned(); sums.len()];
-        let tied = if changes { sums } else { &[] };
-        constraints.extend((0..tied.len()).map(|k| k.to_string()));
+        constraints.extend((0..sums.len()).map(|k| k.to_string()));
         constraints.extend(args.iter().map(|a| {
             let wide = matches!(a, V::IntValue(i) if i.get_type().get_bit_width() == 64);
             if wide { "l" } else { "r" }.to_owned()
         }));
-        let all: Vec<V<'c>> = tied.iter().chain(args).copied().collect();
+        let all: Vec<V<'c>> = sums.iter().chain(args).copied().collect();
         let made = self.asm(Some(result.into()), line, &format!("{}{clobber}", constraints.join(",")), &all, true)?;
         let Some(made) = made else { return mistake("sums without registers") };
         (0..sums.len()).map(|k| self.part(made, k as u32)).collect()

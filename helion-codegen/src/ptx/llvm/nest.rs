@@ -62,8 +62,6 @@ impl<'c, 'a> Lower<'c, 'a> {
         let layout = self.plan.layout(nest);
         let mut touch = Touch::default();
         touch.nest(nest, &|m| self.is_shared(m));
-        let touched: Vec<Mem> = nest.body.iter().chain(&nest.finals).filter_map(access).map(|(mem, _)| mem).collect();
-        self.end_running_in(touched)?;
         self.sync(&touch)?;
         let extents = nest.axes.iter().map(|a| self.int(a.extent)).collect::<Done<Vec<_>>>()?;
         let mut frame = Frame {

@@ -18,8 +18,6 @@ pub(super) struct Position<'c> {
     phase: P<'c>,
     /// The phase of what is kept: a bit for each, by its number.
     kept: P<'c>,
-    /// For those who multiply: the stage that was multiplied last and not given back yet; -1 for none.
-    pub last: P<'c>,
 }
 
 /// One operand, as the producer fetches it.
@@ -62,12 +60,12 @@ impl<'c, 'a> Lower<'c, 'a> {
     /// A position at the beginning.
     pub(super) fn ring_position(&mut self) -> Done<Position<'c>> {
         let word = self.e.context.i32_type();
-        let with = |v: i64| -> Done<P<'c>> {
+        let zero = || -> Done<P<'c>> {
             let p = self.e.variable(word.into())?;
-            self.e.builder.build_store(p, self.e.i32(v))?;
+            self.e.builder.build_store(p, self.e.i32(0))?;
             Ok(p)
         };
-        Ok(Position { stage: with(0)?, phase: with(0)?, kept: with(0)?, last: with(-1)? })
+        Ok(Position { stage: zero()?, phase: zero()?, kept: zero()? })
     }
 
     /// The stage and the phase of a position.

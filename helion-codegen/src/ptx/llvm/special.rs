@@ -1,6 +1,6 @@
 //! Functions of `f32` on the device's unit for special functions.
 //!
-//! In: a value. Out: `exp` and `exp2`, within 2.5 ulp of the exact value (`scripts/gpu-suite` measures it); results below the smallest normal number are zero,
+//! In: a value. Out: `exp` and `exp2`, within 3 ulp of the exact value (`scripts/gpu-suite` measures it); results below the smallest normal number are zero,
 //! as everywhere on that unit. What other functions make of exponentials comes from `passes::math`.
 
 use super::emit::{Done, Emit, V};
