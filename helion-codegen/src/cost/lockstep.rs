@@ -46,12 +46,18 @@ pub(super) fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], targ
         set(Knob::Keep, OFF);
         return config;
     }
-    set(Knob::Warps, (held / RESULTS_OF_WARP).next_power_of_two().clamp(*WARPS.start(), *WARPS.end()));
+    set(Knob::Warps, warps(&f));
     if tiled {
         set(Knob::Grid, SWIZZLED);
         set(Knob::Group, GROUP);
     }
     config
+}
+
+/// The warps of a block for a function: as many as hold the results of its products.
+pub fn warps(f: &Function) -> u64 {
+    let held = results(f, &f.body);
+    (held / RESULTS_OF_WARP).next_power_of_two().clamp(*WARPS.start(), *WARPS.end())
 }
 
 /// Whether the grid's last two axes are both cut in blocks, as the rows and columns of a product are: then neighbours

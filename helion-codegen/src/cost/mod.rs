@@ -28,6 +28,7 @@ mod values;
 pub use bound::bound;
 pub use choose::{MOST_SCHEDULES, choose};
 pub use config::{is_modelled, predict_config};
+pub use lockstep::warps;
 
 use helion_ir::loops;
 use helion_ir::target::Target;

@@ -5,11 +5,13 @@
 //! its code ([`settle`]). Each knob is read here and nowhere else; those of other backends appear in no space and are
 //! dropped.
 
+use crate::cost;
 use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
 use helion_ir::dtype::DType;
 use helion_ir::loops::{Function, Mem, ParamKind, Stmt};
 
 /// What compiling reads.
+#[cfg_attr(not(feature = "llvm"), allow(dead_code, reason = "read by the code generator"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Knobs {
     /// log2 of the warps of a block.
@@ -21,7 +23,7 @@ pub(super) struct Knobs {
     pub stages: u32,
 }
 
-/// Warps of a block, where nothing says otherwise.
+/// Warps of a block without products, where nothing says otherwise; the fewest otherwise.
 const WARPS: u64 = 4;
 /// Steps of products in shared memory, where nothing says otherwise.
 const STAGES: u64 = 4;
@@ -32,11 +34,12 @@ const REGISTER_FILE: u64 = 64 << 10;
 /// With fewer registers the assembler refuses code.
 const FEWEST: u64 = 24;
 
+#[cfg_attr(not(feature = "llvm"), allow(dead_code, reason = "read by the code generator"))]
 impl Knobs {
-    /// Reads them.
-    pub(super) fn of(config: &Config) -> Knobs {
-        let get = |knob| config.get(&Slot::kernel(knob));
-        let warps = get(Knob::Warps).unwrap_or(WARPS).clamp(1, 32).ilog2();
+    /// Reads those of a function.
+    pub(super) fn of(f: &Function) -> Knobs {
+        let get = |knob| f.config.get(&Slot::kernel(knob));
+        let warps = get(Knob::Warps).unwrap_or_else(|| cost::warps(f)).clamp(1, 32).ilog2();
         let most = most_registers(warps);
         let registers = get(Knob::Registers).filter(|n| *n != ANY).map_or(most, |n| n.clamp(FEWEST, most));
         let stages = get(Knob::Stages).unwrap_or(STAGES) as u32;
@@ -90,7 +93,9 @@ pub(super) fn add(f: &Function, space: &mut ConfigSpace) {
     if multiplies(f, &f.body) {
         space.add(Slot::kernel(Knob::Stages), vec![STAGES, 2, 3, 5]);
     }
-    space.add(Slot::kernel(Knob::Warps), vec![WARPS, 1, 2, 8, 16]);
+    let warps = cost::warps(f);
+    let others = [WARPS, 1, 2, 8, 16].into_iter().filter(|w| *w != warps);
+    space.add(Slot::kernel(Knob::Warps), std::iter::once(warps).chain(others).collect());
     space.add(Slot::kernel(Knob::Registers), vec![ANY, 64, 128]);
 }
 
@@ -103,7 +108,7 @@ pub(super) fn legal(config: &Config) -> Result<(), String> {
     if registers < FEWEST {
         return Err(format!("`registers={registers}`: code needs at least {FEWEST}; 0 is for as many as there are"));
     }
-    let warps = Knobs::of(config).warps;
+    let warps = config.get(&Slot::kernel(Knob::Warps)).unwrap_or(WARPS).clamp(1, 32).ilog2();
     let (threads, most) = (32 << warps, most_registers(warps));
     if registers > most {
         return Err(format!(
@@ -115,10 +120,10 @@ pub(super) fn legal(config: &Config) -> Result<(), String> {
 
 /// Takes out of a scheduled function's config what changes nothing in its code.
 pub(super) fn settle(f: &mut Function) {
-    let multiplies = multiplies(f, &f.body);
+    let (multiplies, warps) = (multiplies(f, &f.body), cost::warps(f));
     let mut config = f.config.clone();
     config.retain(|slot, v| match slot.knob {
-        Knob::Warps => v != WARPS,
+        Knob::Warps => v != warps,
         Knob::Registers => v != ANY,
         Knob::Stages => multiplies && v != STAGES,
         Knob::MicroRows | Knob::MicroVectors | Knob::Kc | Knob::Mc | Knob::Nc | Knob::Pack => false,
@@ -142,7 +147,8 @@ mod tests {
     fn the_default_is_first_and_legal() {
         let mut space = ConfigSpace::default();
         add(&copy(), &mut space);
-        assert_eq!(Knobs::of(&space.nth(0)), Knobs::of(&Config::new()));
+        let with = |config: Config| Knobs::of(&Function { config, ..copy() });
+        assert_eq!(with(space.nth(0)), with(Config::new()));
         let legal = (0..space.len()).filter(|i| legal(&space.nth(*i)).is_ok()).count();
         // 128 registers for each of 512 threads are all there are.
         assert_eq!(legal as u64, space.len());

@@ -149,7 +149,7 @@ pub fn compile(f: &Function, options: &PtxOptions) -> Result<PtxKernel, Error> {
                 f.name
             )));
         }
-        let knobs = knobs::Knobs::of(&f.config);
+        let knobs = knobs::Knobs::of(f);
         let mut f = f.clone();
         let known = known::Known::new(&f, &options.facts);
         peel::loops(&mut f, &|v| known.int(v));
