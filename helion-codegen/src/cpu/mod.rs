@@ -50,6 +50,10 @@ pub struct CpuOptions {
     pub prefetch_bytes: u64,
 }
 
+/// What one launch may leave in the last cache at most: a cache of hundreds of megabytes belongs to many cores, often
+/// of other users, too.
+const MOST_CACHED: u64 = 32 << 20;
+
 impl Default for CpuOptions {
     fn default() -> Self {
         let [_, l2, l3] = host::caches();
@@ -57,7 +61,7 @@ impl Default for CpuOptions {
             isa: None,
             vectorise: true,
             effort: Effort::default(),
-            stream_bytes: l3 / 2,
+            stream_bytes: (l3 / 2).min(MOST_CACHED),
             prefetch_bytes: l2 / 2,
         }
     }
