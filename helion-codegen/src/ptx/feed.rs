@@ -44,6 +44,15 @@ pub(super) struct Feed {
 
 /// Warps that give registers away together.
 pub(super) const WARPGROUP: u32 = 4;
+/// What a product fetches: bytes of a step of each operand, 0 where it is in registers; and, when its left operand may be
+/// kept, the loop that keeps it and its steps.
+struct Share<'a> {
+    c: &'a Contract,
+    left: u32,
+    right: u32,
+    kept: Option<(usize, u32)>,
+}
+
 /// A left operand with a place of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
@@ -65,8 +74,7 @@ pub(super) const BARRIERS: u32 = 16;
 
 impl Feed {
     /// The feed of a function with these products on `1 << warps` warps, the ring beginning at `ring`; `None` when a
-    /// product cannot be fed.
-    /// `in_registers` says whether an operand is.
+    /// product cannot be fed, or there is no room. `in_registers` says whether an operand is.
     pub(super) fn of(
         f: &Function,
         (known, facts): (&Known, &Facts),
@@ -82,39 +90,68 @@ impl Feed {
         let warps = if warps < 3 { 1 } else { WARPGROUP };
         let (of, kept) = (HashMap::new(), HashMap::new());
         let mut feed = Feed { maps: Vec::new(), of, kept, stages, stage_bytes: 0, warps, ring };
-        let mut keep = HashSet::new();
-        unchanged(&f.body, None, &mut keep);
-        let mut kept = Vec::new();
+        let mut loops = HashMap::new();
+        unchanged(&f.body, None, &mut loops);
+        let mut shares = Vec::new();
         for (c, p) in products {
             let left = match in_registers(&c.lhs) {
                 true => None,
                 false => Some(feed.map(f, facts, &c.lhs, p.lhs, [c.lhs.col, c.lhs.row])?),
             };
             let right = feed.map(f, facts, &c.rhs, p.rhs, [c.rhs.row, c.rhs.col])?;
-            let steps = known.int(c.k.extent).filter(|k| k % i64::from(p.step) == 0).map(|k| k / i64::from(p.step));
-            let keeps = left.is_some() && keep.contains(&address(c));
-            let steps = steps.filter(|n| keeps && (1..=MOST_KEPT).contains(n));
-            kept.extend(steps.map(|n| (address(c), n as u32, p.lhs.bytes())));
-            let in_stage = if left.is_some() && steps.is_none() { p.lhs.bytes() } else { 0 };
-            feed.stage_bytes = feed.stage_bytes.max(in_stage + p.rhs.bytes());
             feed.of.insert(address(c), [left, Some(right)]);
+            let steps = known.int(c.k.extent).filter(|k| k % i64::from(p.step) == 0).map(|k| k / i64::from(p.step));
+            let steps = steps.filter(|n| left.is_some() && (1..=MOST_KEPT).contains(n));
+            let kept = loops.get(&address(c)).zip(steps).map(|(l, n)| (*l, n as u32));
+            shares.push(Share { c, left: left.map_or(0, |_| p.lhs.bytes()), right: p.rhs.bytes(), kept });
         }
         // What is kept makes stages smaller. There are more of them then where a block has all registers to itself; where
         // several share a multiprocessor, they need the memory.
-        if warps == WARPGROUP {
-            let whole = products.iter().map(|(_, p)| p.lhs.bytes() + p.rhs.bytes()).max()?;
-            feed.stages = (stages * whole / feed.stage_bytes).clamp(stages, MOST_STAGES.max(stages));
+        let whole = products.iter().map(|(_, p)| p.lhs.bytes() + p.rhs.bytes()).max()?;
+        let ways = [(true, warps == WARPGROUP), (true, false), (false, false)];
+        let fits = ways.into_iter().any(|(keeps, more)| {
+            feed.lay_out(&shares, keeps);
+            let most = (stages * whole / feed.stage_bytes).clamp(stages, MOST_STAGES.max(stages));
+            feed.stages = if more { most } else { stages };
+            feed.place_kept(&shares, keeps);
+            ring + feed.bytes() <= arch.shared_bytes()
+        });
+        fits.then_some(feed)
+    }
+
+    /// Finds the size of a stage.
+    fn lay_out(&mut self, shares: &[Share<'_>], keeps: bool) {
+        let in_stage = |s: &Share<'_>| s.right + if keeps && s.kept.is_some() { 0 } else { s.left };
+        self.stage_bytes = shares.iter().map(in_stage).max().unwrap_or(0);
+    }
+
+    /// Finds places for what is kept, after the ring and its barriers. Loops that come after each other, such as one over
+    /// whole tiles and one over the last, keep the same operand in the same place.
+    fn place_kept(&mut self, shares: &[Share<'_>], keeps: bool) {
+        let mut at = (self.ring + self.stages * (self.stage_bytes + BARRIERS)).next_multiple_of(1024);
+        let mut places: Vec<(&Share<'_>, Kept, Vec<usize>)> = Vec::new();
+        self.kept.clear();
+        for s in shares.iter().filter(|_| keeps) {
+            let Some((of, steps)) = s.kept else { continue };
+            let same = |o: &Share<'_>| {
+                o.kept.map(|k| k.1) == Some(steps) && o.c.lhs.mem == s.c.lhs.mem && o.c.lhs.origin == s.c.lhs.origin
+            };
+            let known = places.iter_mut().find(|(o, _, loops)| same(o) && !loops.contains(&of));
+            let kept = match known {
+                Some((_, kept, loops)) => {
+                    loops.push(of);
+                    *kept
+                }
+                None => {
+                    let kept = Kept { at, steps, barriers: at + steps * s.left };
+                    // What the engine writes begins at a multiple of 1024.
+                    at = (kept.barriers + BARRIERS).next_multiple_of(1024);
+                    places.push((s, kept, vec![of]));
+                    kept
+                }
+            };
+            self.kept.insert(address(s.c), kept);
         }
-        let stages = feed.stages;
-        // After the ring and its barriers.
-        let mut at = (ring + stages * (feed.stage_bytes + BARRIERS)).next_multiple_of(1024);
-        let mut barriers = at + kept.iter().map(|(_, n, bytes)| n * bytes).sum::<u32>();
-        for (c, steps, bytes) in kept {
-            feed.kept.insert(c, Kept { at, steps, barriers });
-            at += steps * bytes;
-            barriers += BARRIERS;
-        }
-        Some(feed)
     }
 
     /// Where the left operand of a contract is kept, if it is.
@@ -126,6 +163,7 @@ impl Feed {
     pub(super) fn all_kept(&self) -> impl Iterator<Item = Kept> {
         let mut all: Vec<Kept> = self.kept.values().copied().collect();
         all.sort_unstable_by_key(|k| k.at);
+        all.dedup();
         all.into_iter()
     }
 
@@ -195,14 +233,14 @@ fn is_plain(body: &[Stmt]) -> bool {
     })
 }
 
-/// Finds contracts in a loop whose turns all have the same left operand. `inside` are the values that the loop around
-/// `body` makes.
-fn unchanged(body: &[Stmt], inside: Option<&HashSet<Val>>, found: &mut HashSet<usize>) {
+/// Finds contracts in a loop whose turns all have the same left operand, each with its loop, by address. `inside` are the
+/// values that the loop around `body` makes.
+fn unchanged(body: &[Stmt], inside: Option<&HashSet<Val>>, found: &mut HashMap<usize, usize>) {
     for s in body {
         match s {
             Stmt::Contract(c) => {
                 let still = |made: &HashSet<Val>| !c.lhs.origin.iter().any(|v| made.contains(v));
-                found.extend(inside.filter(|made| still(made)).map(|_| address(c)));
+                found.extend(inside.filter(|made| still(made)).map(|_| (address(c), body.as_ptr() as usize)));
             }
             Stmt::For { var, body, .. } => {
                 let mut made = HashSet::from([*var]);
