@@ -202,7 +202,8 @@ impl<'c, 'a> Lower<'c, 'a> {
             Op::Load { mem, .. } => held(mem).is_some_and(|h| !matches!(h, Held::Memory(_))),
             Op::Store { mem, .. } => held(mem).is_some_and(|h| matches!(h, Held::Registers(..))),
             Op::Atomic { .. } | Op::Print { .. } => false,
-            _ => true,
+            Op::Const(_) | Op::Size(_) | Op::Dim(..) | Op::Scalar(_) | Op::Unary(_) | Op::Binary(_) | Op::Fma => true,
+            Op::Select | Op::Cast(_) | Op::Bitcast(_) | Op::Random { .. } => true,
         })
     }
 
