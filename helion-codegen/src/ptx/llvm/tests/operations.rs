@@ -73,6 +73,8 @@ fn unary_cases(ops: &[UnaryOp]) {
                 | UnaryOp::Trunc
                 | UnaryOp::Sqrt
                 | UnaryOp::IsNan => Allow::Nothing,
+                // The device's own unit.
+                UnaryOp::Exp | UnaryOp::Exp2 if d.size() <= 4 => Allow::Flushed(if d.size() == 2 { 1 } else { 2 }),
                 UnaryOp::Exp
                 | UnaryOp::Exp2
                 | UnaryOp::Log
