@@ -674,7 +674,7 @@ pub(super) fn is_aligned(address: usize, size: usize, dims: &[usize], strides: &
     let unit = strides.last() == Some(&1);
     let steps = strides.iter().zip(dims).take(dims.len() - usize::from(unit));
     address.is_multiple_of(MOVE)
-        && dims.iter().all(|d| *d < 1 << 32)
+        && dims.iter().all(|d| *d < 1 << 31)
         && steps.filter(|(_, d)| **d != 1).all(|(s, _)| {
             let bytes = s.wrapping_mul(size as isize);
             (1..1 << 40).contains(&bytes) && (bytes as usize).is_multiple_of(MOVE)

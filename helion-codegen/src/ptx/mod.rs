@@ -104,7 +104,7 @@ impl Facts {
                 && k < 64
                 && even(words[at])
                 && forwards
-                && rows.all(|(n, s)| even(s.wrapping_mul(size)) && s.saturating_mul(size) < 1 << 40 && n < 1 << 32)
+                && rows.all(|(n, s)| even(s.wrapping_mul(size)) && s.saturating_mul(size) < 1 << 40 && n < 1 << 31)
             {
                 facts.aligned |= 1 << k;
             }

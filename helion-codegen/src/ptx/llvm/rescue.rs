@@ -57,6 +57,7 @@ pub(super) fn watch(context: &Context) {
 }
 
 /// Does not return on threads of [`on_own_thread`]. On others LLVM goes on, to end the process.
+#[allow(clippy::while_immutable_condition, reason = "parked for good; `park` may return all the same")]
 fn give_up(text: String) {
     let ours = REPORT.with_borrow(|report| report.as_ref().map(|r| r(text)).is_some());
     while ours {

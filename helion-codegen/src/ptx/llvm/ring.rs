@@ -162,24 +162,19 @@ impl<'c, 'a> Lower<'c, 'a> {
             // The first time around every stage is empty: a barrier nobody has passed lies one phase behind.
             let empty = s.ring_barrier(feed, stage, false)?;
             s.e.await_barrier(empty, s.e.xor(phase, s.e.i32(1))?)?;
-            let (one, after) = (s.e.block("fetch"), s.e.block("fetched"));
             let elected = s.e.elect()?;
-            s.e.branch(elected, one, after)?;
-            s.e.at(one);
-            let full = s.ring_barrier(feed, stage, true)?;
-            s.e.expect_bytes(full, bytes)?;
-            let first = s.e.mul(step, s.e.i32(i64::from(product.step)))?;
-            let begin = s.ring_bytes(feed, stage)?;
-            for f in &fetches {
-                s.fetch_step(feed, f, first, begin, full)?;
-            }
-            s.e.jump(after)?;
-            s.e.at(after);
+            s.when(elected, |s| {
+                let full = s.ring_barrier(feed, stage, true)?;
+                s.e.expect_bytes(full, bytes)?;
+                let first = s.e.mul(step, s.e.i32(i64::from(product.step)))?;
+                let begin = s.ring_bytes(feed, stage)?;
+                fetches.iter().try_for_each(|f| s.fetch_step(feed, f, first, begin, full))
+            })?;
             s.next_position(feed, p)
         })
     }
 
-    /// The number of what a contract keeps, its phase, and how to say that it turns.
+    /// The phase of what a contract keeps, which turns now.
     fn kept_phase(&self, feed: &Feed, p: Position<'c>, kept: Kept) -> Done<I<'c>> {
         let number = feed.all_kept().take_while(|k| *k != kept).count();
         let word = self.e.context.i32_type();
