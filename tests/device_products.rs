@@ -115,12 +115,28 @@ fn operands_that_run_the_other_way() -> Result<()> {
     Ok(())
 }
 
+/// Both strides are multiples of 16 bytes, but neighbours along the last axis are not neighbours in memory.
+#[test]
+fn operands_with_gaps() -> Result<()> {
+    let device = device();
+    let [m, n, k] = [64, 64, 128];
+    let config: Config = "block.tm=64 block.tn=64 warps=4".parse()?;
+    let ([a, on_a], [b, on_b]) = (both([m, 8 * k], 1, device)?, both([k, 8 * n], 2, device)?);
+    let gaps = |t: &Tensor<bf16, 2>| t.step_by(1, 8);
+    let want = matmul::matmul(&gaps(&a)?, &gaps(&b)?, matmul::identity)?;
+    let got = with_config(&config, || matmul::matmul(&gaps(&on_a)?, &gaps(&on_b)?, matmul::identity))?;
+    close("every eighth column", &got, &want)
+}
+
 #[test]
 fn attention_of_every_length() -> Result<()> {
     let device = device();
-    let configs =
-        ["block.th=1 block.tm=128 block.tn=128 warps=8", "block.th=1 block.tm=64 block.tn=64 warps=4 stages=2"];
-    for [heads, m, d] in [[1, 64, 64], [2, 200, 64], [1, 130, 128], [1, 77, 72]] {
+    let configs = [
+        "block.th=1 block.tm=128 block.tn=128",
+        "block.th=1 block.tm=128 block.tn=64 grid=persistent",
+        "block.th=1 block.tm=64 block.tn=64 warps=4 stages=2",
+    ];
+    for [heads, m, d] in [[1, 64, 64], [2, 200, 64], [1, 130, 128], [1, 77, 72], [1, 70, 256]] {
         let [q, k, v] = [7, 8, 9].map(|seed| both([heads, m, d], seed, device));
         let ([q, on_q], [k, on_k], [v, on_v]) = (q?, k?, v?);
         for causal in [false, true] {

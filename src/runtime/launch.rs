@@ -22,7 +22,7 @@ use super::{auto, cache, cuda, entry, exec};
 use crate::error::{Error, Result};
 use crate::settings::{self, Stage};
 use helion_codegen::pipeline::Phase;
-use helion_codegen::ptx::Facts;
+use helion_codegen::ptx::{self, Facts};
 use helion_ir::Loc;
 use helion_ir::config::Config;
 use helion_ir::dtype::DType;
@@ -666,19 +666,11 @@ fn layout(dims: &[usize], strides: &[isize]) -> Layout {
     }
 }
 
-/// Whether rows of a tensor can be moved 16 bytes at a time: its address is a multiple, and so is the way from row to
-/// row, forwards. The limits are the copy engine's.
+/// Whether a tensor is [`ptx::is_aligned`].
 #[inline]
 pub(super) fn is_aligned(address: usize, size: usize, dims: &[usize], strides: &[isize]) -> bool {
-    const MOVE: usize = 16;
-    let unit = strides.last() == Some(&1);
-    let steps = strides.iter().zip(dims).take(dims.len() - usize::from(unit));
-    address.is_multiple_of(MOVE)
-        && dims.iter().all(|d| *d < 1 << 31)
-        && steps.filter(|(_, d)| **d != 1).all(|(s, _)| {
-            let bytes = s.wrapping_mul(size as isize);
-            (1..1 << 40).contains(&bytes) && (bytes as usize).is_multiple_of(MOVE)
-        })
+    let axes = dims.iter().zip(strides).map(|(n, s)| (*n as u64, *s as i64));
+    ptx::is_aligned(address as u64, size as u64, axes)
 }
 
 fn rank_error(name: Name, expected: usize, found: usize) -> Error {

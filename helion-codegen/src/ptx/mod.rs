@@ -67,9 +67,7 @@ impl PtxOptions {
 pub struct Facts {
     /// Sizes that are constants; see [`sizes_to_fix`].
     pub sizes: Vec<(SymbolId, u64)>,
-    /// Bit `i` is set when parameter `i` is a tensor whose address, and whose strides but the last one of a
-    /// tensor with unit stride, are positive multiples of 16 bytes: then rows can be moved 16 bytes at a time, and
-    /// boxes by the copy engine.
+    /// Bit `i` is set when parameter `i` is a tensor that [`is_aligned`].
     pub aligned: u64,
     /// Whether every offset into every tensor, in bytes, fits in 31 bits.
     pub narrow: bool,
@@ -96,16 +94,8 @@ impl Facts {
             let reach = |sum: u64, (n, s): (u64, u64)| sum.saturating_add(n.saturating_sub(1).saturating_mul(s));
             let bytes = axes().fold(1, reach).saturating_mul(size);
             facts.narrow &= bytes < 1 << 31;
-            // Of axes with one element strides do not matter.
-            let mut rows = axes().take(rank.saturating_sub(1)).filter(|(n, _)| *n != 1);
-            let even = |bytes: u64| bytes.is_multiple_of(16);
-            let forwards = extents.iter().zip(strides).all(|(n, s)| *n == 1 || (*s as i64) > 0);
-            if !matches!(layout, Layout::Strided)
-                && k < 64
-                && even(words[at])
-                && forwards
-                && rows.all(|(n, s)| even(s.wrapping_mul(size)) && s.saturating_mul(size) < 1 << 40 && n < 1 << 31)
-            {
+            let signed = extents.iter().zip(strides).map(|(n, s)| (*n, *s as i64));
+            if k < 64 && is_aligned(words[at], size, signed) {
                 facts.aligned |= 1 << k;
             }
             at += 1 + 2 * rank;
@@ -115,6 +105,24 @@ impl Facts {
         facts
     }
 }
+
+/// Whether rows of a tensor can be moved 16 bytes at a time, and boxes of it by the copy engine, given the address of its
+/// first element, bytes of an element, and each axis's elements and stride in elements: rows are dense, and the address
+/// and the way from row to row, forwards, are multiples of 16 bytes. Strides of axes with one element do not matter. The limits
+/// are the copy engine's.
+#[inline]
+pub fn is_aligned(address: u64, size: u64, axes: impl DoubleEndedIterator<Item = (u64, i64)>) -> bool {
+    let mut axes = axes.rev();
+    let dense = axes.next().is_none_or(|(n, stride)| n < MOST_ALONG && (n == 1 || stride == 1));
+    let even = |stride: i64| {
+        let bytes = u64::try_from(stride).map_or(0, |s| s.saturating_mul(size));
+        (1..1 << 40).contains(&bytes) && bytes.is_multiple_of(16)
+    };
+    dense && address.is_multiple_of(16) && axes.all(|(n, stride)| n < MOST_ALONG && (n == 1 || even(stride)))
+}
+
+/// Elements along an axis, of which the copy engine's signed coordinates count fewer.
+const MOST_ALONG: u64 = 1 << 31;
 
 /// Why there is no kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
