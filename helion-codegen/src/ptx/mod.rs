@@ -43,7 +43,7 @@ use crate::backend::Backend;
 use helion_ir::config::{Config, ConfigSpace};
 use helion_ir::loops::{Contract, Function, Inst, Op, Param, ParamKind, Stmt, SymbolId};
 use helion_ir::target::Target;
-use helion_ir::tile::{Dim, Layout};
+use helion_ir::tile::Dim;
 use std::collections::HashSet;
 
 /// For what to compile.
@@ -84,7 +84,7 @@ impl Facts {
         let mut facts = Facts { narrow: true, ..Facts::default() };
         let mut at = 0;
         for (k, p) in params.iter().enumerate() {
-            let ParamKind::Tensor { dtype, dims, layout, .. } = &p.kind else {
+            let ParamKind::Tensor { dtype, dims, .. } = &p.kind else {
                 at += 1;
                 continue;
             };
