@@ -7,6 +7,7 @@
 
 use super::choose::plan;
 use super::programs;
+use crate::schedule::SWIZZLED;
 use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
 use helion_ir::loops::{Function, Inst, Op, Stmt, Val};
 use helion_ir::target::Target;
@@ -22,9 +23,6 @@ const WARPS: std::ops::RangeInclusive<u64> = 4..=8;
 const UNKNOWN: u64 = 128;
 /// The value of a switch.
 const OFF: u64 = 0;
-/// The mapping of the grid that walks in groups, and rows of a group.
-const SWIZZLED: u64 = 1;
-const GROUP: u64 = 8;
 
 pub(super) fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], target: &Target) -> Config {
     let mut config = space.default_config();
@@ -48,8 +46,8 @@ pub(super) fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], targ
     }
     set(Knob::Warps, warps(&f));
     if tiled {
+        // In groups of as many rows as is the default.
         set(Knob::Grid, SWIZZLED);
-        set(Knob::Group, GROUP);
     }
     config
 }

@@ -40,14 +40,19 @@ impl Walk {
         let knob = |k| config.get(&Slot::kernel(k));
         let group = knob(Knob::Group).unwrap_or(GROUPS[0]);
         let mapping = match knob(Knob::Grid) {
-            Some(1) => Mapping::Swizzled(group),
+            Some(SWIZZLED) => Mapping::Swizzled(group),
             // Where instances run at the same time, those that share operands should.
-            Some(2) => Mapping::Persistent(u64::from(target.cores).max(1), (target.warp > 1).then_some(group)),
+            Some(PERSISTENT) => Mapping::Persistent(u64::from(target.cores).max(1), (target.warp > 1).then_some(group)),
             _ => Mapping::Flat,
         };
         Walk { order: knob(Knob::Order).unwrap_or(0), mapping }
     }
 }
+
+/// The values of the knob `grid`.
+pub const FLAT: u64 = 0;
+pub const SWIZZLED: u64 = 1;
+pub const PERSISTENT: u64 = 2;
 
 /// Group sizes worth trying, the default first.
 pub const GROUPS: [u64; 5] = [8, 2, 4, 16, 32];

@@ -26,6 +26,8 @@ mod scope;
 mod space;
 mod uses;
 
+pub(crate) use grid::SWIZZLED;
+
 use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
 use helion_ir::diag::{Diagnostic, Loc};
 use helion_ir::loops;

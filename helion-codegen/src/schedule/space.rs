@@ -3,6 +3,7 @@
 //! In: a tile function, the facts of a target. Out: each slot with the values worth trying, the default first; and for
 //! a config, why it cannot or should not be compiled. A slot exists only where its knob can change something.
 
+use super::grid::{FLAT, PERSISTENT, SWIZZLED};
 use super::{blocks, grid};
 use crate::passes::{interchange, share};
 use helion_ir::config::{Config, ConfigSpace, Knob, Scope, Slot};
@@ -25,8 +26,8 @@ pub fn config_space(func: &Function, target: &Target) -> ConfigSpace {
         space.add(Slot::kernel(Knob::Order), (0..most).collect());
     }
     if axes >= 1 {
-        let swizzled = (axes >= 2).then_some(1);
-        space.add(Slot::kernel(Knob::Grid), [0].into_iter().chain(swizzled).chain([2]).collect());
+        let swizzled = (axes >= 2).then_some(SWIZZLED);
+        space.add(Slot::kernel(Knob::Grid), [FLAT].into_iter().chain(swizzled).chain([PERSISTENT]).collect());
     }
     if axes >= 2 {
         space.add(Slot::kernel(Knob::Group), grid::GROUPS.to_vec());
@@ -91,10 +92,6 @@ pub fn check_config(func: &Function, config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// The positions of `swizzled` and `persistent` among the mappings.
-const SWIZZLED: u64 = 1;
-const PERSISTENT: u64 = 2;
-
 /// Whether compiling a config can be worth it. Cheap: looks at the tile function and the config only.
 ///
 /// # Errors
@@ -115,7 +112,8 @@ pub fn legal(func: &Function, config: &Config, target: &Target) -> Result<(), St
         && knob(Knob::Grid) != Some(SWIZZLED)
         && (knob(Knob::Grid) != Some(PERSISTENT) || target.warp == 1)
     {
-        return Err(format!("`group={group}` has no effect without `grid=swizzled`"));
+        let or = if target.warp == 1 { "" } else { " or `grid=persistent`" };
+        return Err(format!("`group={group}` has no effect without `grid=swizzled`{or}"));
     }
     if let Some(chunk) = knob(Knob::Chunk)
         && chunk != 0
