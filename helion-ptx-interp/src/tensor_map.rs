@@ -123,6 +123,27 @@ pub struct TensorMapError(String);
 const MAGIC: u32 = 0x706d_5468;
 
 impl TensorMap {
+    /// A map from what the driver's function takes, the element type as its number, the swizzle as bytes of a row; `None`
+    /// when there is no such type or swizzle.
+    pub fn tiled(
+        element: u32,
+        address: u64,
+        extents: &[u64],
+        strides: &[u64],
+        box_extents: &[u32],
+        swizzle: u32,
+    ) -> Option<TensorMap> {
+        Some(TensorMap {
+            element: *TensorType::ALL.get(element as usize)?,
+            address,
+            extents: extents.to_vec(),
+            strides: strides.to_vec(),
+            box_extents: box_extents.to_vec(),
+            element_strides: vec![1; extents.len()],
+            swizzle: Swizzle::ALL.into_iter().find(|s| s.row().unwrap_or(0) == swizzle as usize)?,
+        })
+    }
+
     /// The 128 bytes that a kernel is given.
     ///
     /// # Errors

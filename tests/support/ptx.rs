@@ -3,10 +3,10 @@
 //! Each tensor is an allocation of its own, so that an access outside of it is a fault; dynamic buffers are in shared
 //! memory where they fit and spilled elsewhere, as a launch would do it.
 
-use helion_codegen::ptx::{self, Arch, Facts, PtxKernel, PtxOptions, Values};
+use helion_codegen::ptx::{self, Arch, Facts, Mapped, PtxKernel, PtxOptions, Values};
 use helion_ir::args::{Arg, Args};
 use helion_ir::loops::Function;
-use helion_ptx_interp::{Device, Module, Swizzle, TensorMap, TensorType};
+use helion_ptx_interp::{Device, Module, TensorMap};
 
 /// Compiles and runs; gives the PTX.
 pub fn run(f: &Function, arch: Arch, args: &mut Args) -> Result<String, String> {
@@ -60,15 +60,9 @@ fn launch(device: &mut Device, kernel: &PtxKernel, words: &[u64]) -> Result<(), 
     let mut params = Vec::new();
     for map in kernel.maps() {
         let (address, dims, strides) = map.tensor(words);
-        let map = TensorMap {
-            element: TensorType::ALL[map.dtype as usize],
-            address,
-            extents: dims[..map.rank].to_vec(),
-            strides: strides[..map.rank - 1].to_vec(),
-            box_extents: map.window.clone(),
-            element_strides: vec![1; map.rank],
-            swizzle: Swizzle::B128,
-        };
+        let (dims, strides) = (&dims[..map.rank], &strides[..map.rank - 1]);
+        let map = TensorMap::tiled(map.dtype, address, dims, strides, &map.window, Mapped::SWIZZLE);
+        let map = map.ok_or("a map of a type or swizzle that there is not")?;
         params.extend(map.encode().map_err(|e| e.to_string())?);
     }
     params.extend(words.iter().flat_map(|w| w.to_le_bytes()));

@@ -212,17 +212,8 @@ unsafe impl Driver for PtxGpu {
     }
     fn encode(&self, t: &Tiled<'_>) -> Result<TensorMap> {
         let call = "cuTensorMapEncodeTiled";
-        let element = interp::TensorType::ALL.get(t.dtype as usize).copied();
-        let swizzle = interp::Swizzle::ALL.into_iter().find(|s| s.row().unwrap_or(0) == t.swizzle as usize);
-        let map = interp::TensorMap {
-            element: element.ok_or_else(|| fault(call, 1, "no such element type"))?,
-            address: t.address.0,
-            extents: t.dims.to_vec(),
-            strides: t.strides.to_vec(),
-            box_extents: t.window.to_vec(),
-            element_strides: vec![1; t.dims.len()],
-            swizzle: swizzle.ok_or_else(|| fault(call, 1, "no such swizzle"))?,
-        };
+        let map = interp::TensorMap::tiled(t.dtype, t.address.0, t.dims, t.strides, t.window, t.swizzle);
+        let map = map.ok_or_else(|| fault(call, 1, "no such element type or swizzle"))?;
         let bytes = map.encode().map_err(|e| fault(call, 1, e))?;
         let (words, _) = bytes.as_chunks::<8>();
         let mut all = [0; 16];

@@ -12,12 +12,11 @@
 //! A left operand that a loop does not change, such as the queries of attention, is *kept*: fetched once before the loop
 //! to a place of its own.
 
-use super::Arch;
-use super::Facts;
 use super::kernel::Mapped;
 use super::known::Known;
 use super::product::{Product, Tile};
 use super::rule::word_offsets;
+use super::{Arch, Facts, products};
 use helion_ir::dtype::DType;
 use helion_ir::loops::{Contract, Function, Mem, Op, Operand, ParamKind, Stmt, Val};
 use std::collections::{HashMap, HashSet};
@@ -42,8 +41,6 @@ pub(super) struct Feed {
     pub ring: u32,
 }
 
-/// Warps that give registers away together.
-pub(super) const WARPGROUP: u32 = 4;
 /// What a product fetches: bytes of a step of each operand, 0 where it is in registers; and, when its left operand may be
 /// kept, the loop that keeps it and its steps.
 struct Share<'a> {
@@ -63,12 +60,12 @@ pub(super) struct Kept {
     pub barriers: u32,
 }
 
+/// Warps that give registers away together.
+pub(super) const WARPGROUP: u32 = 4;
 /// The most stages of a ring.
 const MOST_STAGES: u32 = 8;
 /// The most steps of an operand that is kept.
 const MOST_KEPT: i64 = 4;
-/// Axes that the copy engine counts.
-const MOST_AXES: usize = 5;
 /// Bytes of the two barriers of a stage.
 pub(super) const BARRIERS: u32 = 16;
 
@@ -79,12 +76,12 @@ impl Feed {
         f: &Function,
         (known, facts): (&Known, &Facts),
         arch: Arch,
-        products: &[(&Contract, Product)],
+        found: &[(&Contract, Product)],
         in_registers: &dyn Fn(&Operand) -> bool,
         (warps, ring): (u32, u32),
     ) -> Option<Feed> {
-        let stages = products.first()?.1.stages;
-        if !arch.has_warpgroups() || !products.iter().all(|(_, p)| p.groups) || !is_plain(&f.body) {
+        let stages = found.first()?.1.stages;
+        if !arch.has_warpgroups() || !found.iter().all(|(_, p)| p.groups) || !is_plain(&f.body) {
             return None;
         }
         let warps = if warps < 3 { 1 } else { WARPGROUP };
@@ -93,7 +90,7 @@ impl Feed {
         let mut loops = HashMap::new();
         unchanged(&f.body, None, &mut loops);
         let mut shares = Vec::new();
-        for (c, p) in products {
+        for (c, p) in found {
             let left = match in_registers(&c.lhs) {
                 true => None,
                 false => Some(feed.map(f, facts, &c.lhs, p.lhs, [c.lhs.col, c.lhs.row])?),
@@ -107,7 +104,7 @@ impl Feed {
         }
         // What is kept makes stages smaller. There are more of them then where a block has all registers to itself; where
         // several share a multiprocessor, they need the memory.
-        let whole = products.iter().map(|(_, p)| p.lhs.bytes() + p.rhs.bytes()).max()?;
+        let whole = found.iter().map(|(_, p)| p.lhs.bytes() + p.rhs.bytes()).max()?;
         let ways = [(true, warps == WARPGROUP), (true, false), (false, false)];
         let fits = ways.into_iter().any(|(keeps, more)| {
             feed.lay_out(&shares, keeps);
@@ -128,7 +125,7 @@ impl Feed {
     /// Finds places for what is kept, after the ring and its barriers. Loops that come after each other, such as one over
     /// whole tiles and one over the last, keep the same operand in the same place.
     fn place_kept(&mut self, shares: &[Share<'_>], keeps: bool) {
-        let mut at = (self.ring + self.stages * (self.stage_bytes + BARRIERS)).next_multiple_of(1024);
+        let mut at = self.barriers(self.stages).next_multiple_of(1024);
         let mut places: Vec<(&Share<'_>, Kept, Vec<usize>)> = Vec::new();
         self.kept.clear();
         for s in shares.iter().filter(|_| keeps) {
@@ -181,7 +178,7 @@ impl Feed {
         let ParamKind::Tensor { dtype, dims, mutable: false, .. } = &f.params[param.index()].kind else { return None };
         let last = dims.len().checked_sub(1)?;
         let (inner, outer) = if tile.along { (summed?, other?) } else { (other?, summed?) };
-        if !facts.is_aligned(param.index()) || inner as usize != last || inner == outer || dims.len() > MOST_AXES {
+        if !facts.is_aligned(param.index()) || inner as usize != last || inner == outer || dims.len() > Mapped::AXES {
             return None;
         }
         let dtype = match dtype {
@@ -206,10 +203,14 @@ impl Feed {
         self.of.get(&address(c)).copied().unwrap_or_default()
     }
 
+    /// Where the barriers of a stage are, full, then empty.
+    pub(super) fn barriers(&self, stage: u32) -> u32 {
+        self.ring + self.stages * self.stage_bytes + stage * BARRIERS
+    }
+
     /// Bytes of the ring, what is kept, and their barriers.
     pub(super) fn bytes(&self) -> u32 {
-        let ring = self.stages * (self.stage_bytes + BARRIERS);
-        self.all_kept().map(|k| k.barriers + BARRIERS - self.ring).max().unwrap_or(ring)
+        self.all_kept().map(|k| k.barriers + BARRIERS).max().unwrap_or(self.barriers(self.stages)) - self.ring
     }
 }
 
@@ -273,11 +274,7 @@ fn values_of(body: &[Stmt], made: &mut HashSet<Val>) {
 
 /// Whether statements contain a product.
 pub(super) fn multiplies(body: &[Stmt]) -> bool {
-    body.iter().any(|s| match s {
-        Stmt::Contract(_) => true,
-        Stmt::For { body, .. } => multiplies(body),
-        Stmt::While { cond, body, .. } => multiplies(cond) || multiplies(body),
-        Stmt::If { then, other, .. } => multiplies(then) || multiplies(other),
-        Stmt::Inst(_) | Stmt::Nest(_) => false,
-    })
+    let mut any = false;
+    products(body, &mut |_| any = true);
+    any
 }

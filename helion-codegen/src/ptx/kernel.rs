@@ -38,6 +38,8 @@ pub struct Mapped {
 impl Mapped {
     /// The most axes.
     pub const AXES: usize = 5;
+    /// Bytes of the pattern in which chunks are swapped.
+    pub const SWIZZLE: u32 = 128;
 
     /// From a launch's argument words: the address, then elements along each axis, the innermost first, and bytes
     /// between neighbours along each but that one.

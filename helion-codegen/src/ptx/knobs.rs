@@ -47,14 +47,13 @@ impl Knobs {
     }
 }
 
-/// As many registers as each thread of a block can have.
+/// As many registers as each thread of a block of `1 << warps` warps can have.
 fn most_registers(warps: u32) -> u64 {
-    (REGISTER_FILE >> (5 + warps)).min(255)
+    registers_of(1 << warps).into()
 }
 
 /// The same for any number of warps. Each quarter of a multiprocessor has its own registers, and gives them out in
 /// eights.
-#[cfg(feature = "llvm")]
 pub(super) fn registers_of(warps: u32) -> u32 {
     let each = REGISTER_FILE as u32 / 4 / (32 * warps.div_ceil(4));
     if each > 255 { 255 } else { each & !7 }

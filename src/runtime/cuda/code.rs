@@ -2,8 +2,8 @@
 //!
 //! In: the PTX of a launch's kernels. Out: a [`Loaded`], whose [`run`](Loaded::run) puts them into the current stream of
 //! the thread. A launch takes its argument words, adds the two of the calling convention
-//! ([`helion_codegen::ptx`]) and the descriptions of tensors that the copy engine walks, and makes one call of the driver for each kernel; words and plans live in memory that
-//! the thread keeps.
+//! ([`helion_codegen::ptx`]) and the descriptions of tensors that the copy engine walks, which the driver makes, and
+//! makes one call of the driver for each kernel; words, descriptions and plans live in memory that the thread keeps.
 
 use super::driver::{self, Address, Driver, Function, Launch, Module, Stream, TensorMap, Tiled, Usage};
 use super::gpu::Gpu;
@@ -216,7 +216,7 @@ fn describe(driver: &dyn Driver, map: &Mapped, words: &[u64]) -> driver::Result<
         dims: &dims[..map.rank],
         strides: &strides[..map.rank - 1],
         window: &map.window,
-        swizzle: 128,
+        swizzle: Mapped::SWIZZLE,
     })
 }
 

@@ -170,19 +170,16 @@ impl<'c, 'a> Lower<'c, 'a> {
 
     /// Starts the copies of a step, if there is such a step, as a group of their own.
     fn start_step(&mut self, job: &Job<'c, '_, 'a>, step: I<'c>, stage: I<'c>) -> Done {
-        let (some, after) = (self.e.block("step"), self.e.block("started"));
         let more = self.e.compare(IntPredicate::SLT, step, job.steps)?;
-        self.e.branch(more, some, after)?;
-        self.e.at(some);
-        let first = self.e.to_i64(self.e.mul(step, self.e.i32(i64::from(job.p.step)))?)?;
-        if job.left.is_none() {
-            let to = self.stage_at(job, stage, true)?;
-            self.stage(&job.lhs, first, to)?;
-        }
-        let to = self.stage_at(job, stage, false)?;
-        self.stage(&job.rhs, first, to)?;
-        self.e.jump(after)?;
-        self.e.at(after);
+        self.when(more, |s| {
+            let first = s.e.to_i64(s.e.mul(step, s.e.i32(i64::from(job.p.step)))?)?;
+            if job.left.is_none() {
+                let to = s.stage_at(job, stage, true)?;
+                s.stage(&job.lhs, first, to)?;
+            }
+            let to = s.stage_at(job, stage, false)?;
+            s.stage(&job.rhs, first, to)
+        })?;
         self.e.end_copies()
     }
 
@@ -362,13 +359,8 @@ impl<'c, 'a> Lower<'c, 'a> {
                 continue;
             }
             // What was not copied may be anything.
-            let (some, after) = (self.e.block("multiply"), self.e.block("multiplied"));
             let more = self.e.compare(IntPredicate::SLT, number(self, step), job.steps)?;
-            self.e.branch(more, some, after)?;
-            self.e.at(some);
-            self.multiply_either(job, &fragments, stage, from)?;
-            self.e.jump(after)?;
-            self.e.at(after);
+            self.when(more, |s| s.multiply_either(job, &fragments, stage, from))?;
         }
         Ok(())
     }

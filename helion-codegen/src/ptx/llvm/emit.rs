@@ -78,8 +78,6 @@ pub(super) struct Emit<'c> {
     maps: u32,
     /// The threads that barriers are for, when those are not all of the block.
     pub(super) crew: Cell<Option<u32>>,
-    /// The most registers of a thread.
-    pub(super) registers: Cell<u32>,
 }
 
 /// The calling convention of kernels.
@@ -105,8 +103,8 @@ impl<'c> Emit<'c> {
         function.add_attribute(AttributeLoc::Function, block);
         let builder = context.create_builder();
         builder.position_at_end(context.append_basic_block(function, "entry"));
-        let (maps, crew, registers) = (maps as u32, Cell::new(None), Cell::new(255));
-        let e = Emit { context, module, builder, function, arch, maps, crew, registers };
+        let (maps, crew) = (maps as u32, Cell::new(None));
+        let e = Emit { context, module, builder, function, arch, maps, crew };
         for k in 0..maps {
             e.describe_map(k);
         }
@@ -116,7 +114,6 @@ impl<'c> Emit<'c> {
 
     /// Threads use so many registers at most.
     pub(super) fn cap_registers(&self, most: u32) {
-        self.registers.set(most);
         let cap = self.context.create_string_attribute("nvvm.maxnreg", &most.to_string());
         self.function.add_attribute(AttributeLoc::Function, cap);
     }

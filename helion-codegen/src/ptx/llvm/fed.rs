@@ -16,6 +16,25 @@ use inkwell::IntPredicate;
 /// Products of so many steps back may run while the next step's begin.
 const BEHIND: u32 = 1;
 
+/// A product being fed.
+struct Fed<'j, 'c, 'p, 'a> {
+    job: &'j Job<'c, 'p, 'a>,
+    feed: &'j Feed,
+    ring: Position<'c>,
+    /// A variable: the stage that was multiplied last, of this product; -1 in the beginning.
+    last: P<'c>,
+}
+
+/// One of its steps.
+#[derive(Clone, Copy)]
+struct Step<'c> {
+    number: I<'c>,
+    /// Where its part of a left operand in registers begins.
+    from: Option<u32>,
+    /// Whether the window ends within it.
+    cut: bool,
+}
+
 impl<'c, 'a> Lower<'c, 'a> {
     /// All steps of a product. With a left operand in registers, whose numbers are fixed, there are `few`, written out.
     pub(super) fn fed_steps(
@@ -25,63 +44,63 @@ impl<'c, 'a> Lower<'c, 'a> {
         ring: Position<'c>,
         few: Option<u32>,
     ) -> Done {
-        let word = self.e.context.i32_type();
-        // The stage that was multiplied last, of this product; none in the beginning.
-        let last = self.e.variable(word.into())?;
+        let last = self.e.variable(self.e.context.i32_type().into())?;
         self.e.builder.build_store(last, self.e.i32(-1))?;
+        let fed = Fed { job, feed, ring, last };
         let bits = u64::from(job.p.step.trailing_zeros());
         let whole = self.e.to_i32(self.e.shr(job.lhs.summed, bits)?)?;
         match few {
             None => {
                 let (zero, one) = (self.e.i32(0), self.e.i32(1));
-                self.counted(zero, whole, one, |s, step| s.fed_step(job, feed, ring, last, None, step))?;
+                let step = |number, cut| Step { number, from: None, cut };
+                self.counted(zero, whole, one, |s, number| s.fed_step(&fed, step(number, false)))?;
                 let cut = self.e.compare(IntPredicate::SLT, whole, job.steps)?;
-                self.when(cut, |s| s.cut_step(job, feed, ring, last, None, whole))?;
+                self.when(cut, |s| s.fed_step(&fed, step(whole, true)))?;
             }
             Some(count) => {
                 let known = self.known.int(job.c.k.extent).map(|k| k.max(0) as u64);
-                for step in 0..count {
-                    let from = job.left.is_some().then_some(step * job.p.step);
-                    let number = self.e.i32(i64::from(step));
-                    let end = u64::from(step + 1) << bits;
+                for number in 0..count {
+                    let from = job.left.is_some().then_some(number * job.p.step);
+                    let end = u64::from(number + 1) << bits;
+                    let number = self.e.i32(i64::from(number));
+                    let step = |cut| Step { number, from, cut };
                     match known {
-                        Some(k) if end <= k => self.fed_step(job, feed, ring, last, from, number)?,
-                        Some(k) if end - k < 1 << bits => self.cut_step(job, feed, ring, last, from, number)?,
+                        Some(k) if end <= k => self.fed_step(&fed, step(false))?,
+                        Some(k) if end - k < 1 << bits => self.fed_step(&fed, step(true))?,
                         Some(_) => {}
                         None => {
                             let is_whole = self.e.compare(IntPredicate::SLT, number, whole)?;
-                            self.when(is_whole, |s| s.fed_step(job, feed, ring, last, from, number))?;
+                            self.when(is_whole, |s| s.fed_step(&fed, step(false)))?;
                             let more = self.e.compare(IntPredicate::SLT, number, job.steps)?;
                             let cut = self.e.and(self.e.not(is_whole)?, more)?;
-                            self.when(cut, |s| s.cut_step(job, feed, ring, last, from, number))?;
+                            self.when(cut, |s| s.fed_step(&fed, step(true)))?;
                         }
                     }
                 }
             }
         }
         self.end_products(job)?;
-        self.leave_last(feed, last)
+        self.leave_last(&fed)
     }
 
-    /// Waits for the operands of step `number` and begins to multiply them; gives the stage before back.
-    fn fed_step(
-        &mut self,
-        job: &Job<'c, '_, 'a>,
-        feed: &Feed,
-        ring: Position<'c>,
-        last: P<'c>,
-        from: Option<u32>,
-        number: I<'c>,
-    ) -> Done {
-        let (stage, begin) = self.await_stage(feed, ring)?;
-        let at = self.operands_at(job, feed, begin, number)?;
-        self.multiply_stage(job, feed, ring, last, from, stage, at)
+    /// Waits for a step's operands and begins to multiply them; gives the stage before back.
+    fn fed_step(&mut self, fed: &Fed<'_, 'c, '_, 'a>, step: Step<'c>) -> Done {
+        let (stage, begin) = self.await_stage(fed.feed, fed.ring)?;
+        let at = self.operands_at(fed, begin, step.number)?;
+        if step.cut {
+            self.cut_operands(fed, at, step.number)?;
+        }
+        self.multiply_groups(fed.job, at, step.from, BEHIND, &mut |_| Ok(()))?;
+        self.leave_last(fed)?;
+        self.e.builder.build_store(fed.last, stage)?;
+        self.next_position(fed.feed, fed.ring)
     }
 
     /// Where the operands of step `number` are, the step's stage beginning at `begin` in the ring.
-    fn operands_at(&mut self, job: &Job<'c, '_, 'a>, feed: &Feed, begin: I<'c>, number: I<'c>) -> Done<[P<'c>; 2]> {
-        let stage = self.e.offset(self.shared(feed.ring)?, begin)?;
-        if let Some(kept) = feed.kept(job.c) {
+    fn operands_at(&mut self, fed: &Fed<'_, 'c, '_, 'a>, begin: I<'c>, number: I<'c>) -> Done<[P<'c>; 2]> {
+        let job = fed.job;
+        let stage = self.e.offset(self.shared(fed.feed.ring)?, begin)?;
+        if let Some(kept) = fed.feed.kept(job.c) {
             let by = self.e.mul(number, self.e.i32(i64::from(job.p.lhs.bytes())))?;
             return Ok([self.e.offset(self.shared(kept.at)?, by)?, stage]);
         }
@@ -90,53 +109,25 @@ impl<'c, 'a> Lower<'c, 'a> {
         Ok([stage, self.e.offset(stage, self.e.i32(i64::from(left)))?])
     }
 
-    /// The last step, which is step `number`, when it is not whole.
-    fn cut_step(
-        &mut self,
-        job: &Job<'c, '_, 'a>,
-        feed: &Feed,
-        ring: Position<'c>,
-        last: P<'c>,
-        from: Option<u32>,
-        number: I<'c>,
-    ) -> Done {
-        let (stage, begin) = self.await_stage(feed, ring)?;
-        let bits = u64::from(job.p.step.trailing_zeros());
+    /// Makes zeros of what the operands of step `number` have beyond the window.
+    fn cut_operands(&mut self, fed: &Fed<'_, 'c, '_, 'a>, at: [P<'c>; 2], number: I<'c>) -> Done {
+        let job = fed.job;
         let left = self.e.to_i32(job.lhs.summed)?;
-        let left = self.e.sub(left, self.e.shl(number, bits)?)?;
-        let at = self.operands_at(job, feed, begin, number)?;
+        let left = self.e.sub(left, self.e.shl(number, u64::from(job.p.step.trailing_zeros()))?)?;
         // What is kept is whole.
-        if job.left.is_none() && feed.kept(job.c).is_none() {
+        if job.left.is_none() && fed.feed.kept(job.c).is_none() {
             self.clear_rest(job.p.lhs, at[0], left)?;
         }
         self.clear_rest(job.p.rhs, at[1], left)?;
         self.e.show_to_warpgroups()?;
-        self.e.barrier()?;
-        self.multiply_stage(job, feed, ring, last, from, stage, at)
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "one step, wherever it comes from")]
-    fn multiply_stage(
-        &mut self,
-        job: &Job<'c, '_, 'a>,
-        feed: &Feed,
-        ring: Position<'c>,
-        last: P<'c>,
-        from: Option<u32>,
-        stage: I<'c>,
-        at: [P<'c>; 2],
-    ) -> Done {
-        self.multiply_groups(job, at, from, BEHIND, &mut |_| Ok(()))?;
-        self.leave_last(feed, last)?;
-        self.e.builder.build_store(last, stage)?;
-        self.next_position(feed, ring)
+        self.e.barrier()
     }
 
     /// Gives the stage that was multiplied last back, if there was one.
-    fn leave_last(&mut self, feed: &Feed, last: P<'c>) -> Done {
-        let stage = self.e.builder.build_load(self.e.context.i32_type(), last, "")?.into_int_value();
+    fn leave_last(&mut self, fed: &Fed<'_, 'c, '_, 'a>) -> Done {
+        let stage = self.e.builder.build_load(self.e.context.i32_type(), fed.last, "")?.into_int_value();
         let some = self.e.compare(IntPredicate::SGE, stage, self.e.i32(0))?;
-        self.leave_stage(feed, stage, some)
+        self.leave_stage(fed.feed, stage, some)
     }
 
     /// Makes elements of a tile zero whose index along the summed axis is `left` or more.

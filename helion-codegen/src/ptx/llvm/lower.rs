@@ -130,12 +130,13 @@ pub(super) fn lower<'c>(
         words,
         e,
     };
-    lower.function(count)?;
+    lower.function(count, registers)?;
     Ok(lower.e.module)
 }
 
 impl<'c, 'a> Lower<'c, 'a> {
-    fn function(&mut self, words: usize) -> Done {
+    /// The body, for threads that may use so many registers.
+    fn function(&mut self, words: usize, registers: u32) -> Done {
         for inst in &self.f.header {
             self.inst(inst)?;
         }
@@ -152,8 +153,7 @@ impl<'c, 'a> Lower<'c, 'a> {
         let warps = 1u32 << plan.warps;
         let extra = self.e.compare(IntPredicate::SGE, self.warp, self.e.i32(i64::from(warps)))?;
         self.e.branch(extra, producer, crew)?;
-        let moves_registers =
-            feed.warps == WARPGROUP && self.e.registers.get() == knobs::registers_of(warps + WARPGROUP);
+        let moves_registers = feed.warps == WARPGROUP && registers == knobs::registers_of(warps + WARPGROUP);
         let (computing, fetching) = knobs::registers_of_crew(warps);
         for (block, fetches) in [(producer, true), (crew, false)] {
             self.e.at(block);

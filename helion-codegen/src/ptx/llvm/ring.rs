@@ -34,20 +34,16 @@ struct Fetch<'a> {
 impl<'c, 'a> Lower<'c, 'a> {
     /// Makes the barriers; all threads wait until they are there.
     pub(super) fn begin_ring(&mut self, feed: &Feed) -> Done {
-        let (init, after) = (self.e.block("ring"), self.e.block("begun"));
-        self.e.branch(self.first_thread, init, after)?;
-        self.e.at(init);
-        let warps = 1u32 << self.plan.warps;
-        for stage in 0..feed.stages {
-            let full = feed.ring + feed.stages * feed.stage_bytes + stage * BARRIERS;
-            self.begin_barriers(full, warps)?;
-        }
-        for kept in feed.all_kept() {
-            self.begin_barriers(kept.barriers, warps)?;
-        }
-        self.e.show_barriers()?;
-        self.e.jump(after)?;
-        self.e.at(after);
+        self.when(self.first_thread, |s| {
+            let warps = 1u32 << s.plan.warps;
+            for stage in 0..feed.stages {
+                s.begin_barriers(feed.barriers(stage), warps)?;
+            }
+            for kept in feed.all_kept() {
+                s.begin_barriers(kept.barriers, warps)?;
+            }
+            s.e.show_barriers()
+        })?;
         self.e.barrier()
     }
 
@@ -90,7 +86,7 @@ impl<'c, 'a> Lower<'c, 'a> {
 
     /// The barrier of a stage that says full, or the one that says empty.
     fn ring_barrier(&self, feed: &Feed, stage: I<'c>, full: bool) -> Done<P<'c>> {
-        let first = feed.ring + feed.stages * feed.stage_bytes + if full { 0 } else { BARRIERS / 2 };
+        let first = feed.barriers(0) + if full { 0 } else { BARRIERS / 2 };
         let by = self.e.mul(stage, self.e.i32(i64::from(BARRIERS)))?;
         self.e.offset(self.shared(first)?, by)
     }
