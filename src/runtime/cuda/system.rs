@@ -431,7 +431,7 @@ unsafe impl Driver for System {
         let first = |p: &[u64]| p.as_ptr().cast_mut().cast::<c_void>();
         // The driver copies what these point to; how long each is it knows from the kernel. (All parameters in one
         // piece of memory would be simpler, but descriptions of tensors do not reach the kernel that way.)
-        let mut each: SmallVec<[*mut c_void; 64]> =
+        let mut each: SmallVec<[*mut c_void; MOST_PARAMETERS]> =
             maps.chunks(words).map(first).chain(rest.chunks(1).map(first)).collect();
         let none = ptr::null_mut();
         if l.cluster <= 1 {
@@ -601,6 +601,9 @@ unsafe impl Driver for System {
         unsafe { call!(cuGraphExecDestroy(ptr::with_exposed_provenance_mut(graph.0 as usize))) }
     }
 }
+
+/// More parameters than a kernel can have, so that a launch never allocates: 4 kB of words.
+const MOST_PARAMETERS: usize = 512;
 
 /// Element types of tensor maps, by number.
 const DTYPES: [sys::CUtensorMapDataType; 13] = {
