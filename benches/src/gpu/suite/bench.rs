@@ -83,16 +83,12 @@ fn against(case: &Case, device: Device, peers: &Peers, tuning: f64, rows: &mut S
     check(case)?;
     let untuned = race(case, device, peers, &loaded)?;
     let tuner = Tuner::quick().seconds(tuning).progress(false);
-    let tuned = if tuning == 0.0 {
-        Err("not asked for".to_owned())
-    } else {
-        helion::runtime::tune(tuner, || (case.call)()).map_err(|e| e.to_string())
+    let tuned = match tuning {
+        0.0 => Err("not asked for".to_owned()),
+        _ => helion::runtime::tune(tuner, || (case.call)()).map(drop).map_err(|e| e.to_string()),
     };
     let tuned = match tuned {
-        Ok(_) => {
-            check(case)?;
-            Ok(race(case, device, peers, &loaded)?)
-        }
+        Ok(()) => check(case).and_then(|()| race(case, device, peers, &loaded)).map(Ok)?,
         Err(why) => Err(why),
     };
     // Peers as they were in the last race.

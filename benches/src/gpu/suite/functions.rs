@@ -89,35 +89,32 @@ fn check(x: Vec<f32>, device: Device, functions: &[Function; 2], worst: &mut [(f
     Ok(())
 }
 
-/// The largest error and where it is. Results below the smallest normal number may be zero.
+/// The largest error and where it is.
 fn furthest(x: &[f32], got: &[f32], exact: fn(f64) -> f64) -> (f64, f32) {
     let mut worst = (0.0, 0.0);
     for (x, got) in x.iter().zip(got) {
-        let want = exact(f64::from(*x));
-        let off = match () {
-            () if want.is_nan() => {
-                if got.is_nan() {
-                    0.0
-                } else {
-                    f64::INFINITY
-                }
-            }
-            () if want < f64::from(f32::MIN_POSITIVE) => {
-                if *got <= f32::MIN_POSITIVE && *got >= 0.0 {
-                    0.0
-                } else {
-                    f64::INFINITY
-                }
-            }
-            () if got.is_infinite() => {
-                // Half a unit above the largest number rounds to infinity; one more is an error of the size of a unit.
-                (f64::from(f32::MAX) - want).max(0.0) / 2f64.powi(127 - 23)
-            }
-            () => (f64::from(*got) - want).abs() / 2f64.powi(want.log2().floor().min(127.0) as i32 - 23),
-        };
-        if off.is_nan() || off > worst.0 {
-            worst = (if off.is_nan() { f64::INFINITY } else { off }, *x);
+        let off = error(f64::from(*got), exact(f64::from(*x)));
+        if off > worst.0 {
+            worst = (off, *x);
         }
     }
     worst
+}
+
+/// How far a result is from the exact one, in units of the last place; infinite when it is another kind of number.
+fn error(got: f64, want: f64) -> f64 {
+    const LEAST: f64 = f32::MIN_POSITIVE as f64;
+    // One unit above the largest number.
+    let beyond = 2f64.powi(128);
+    if want.is_nan() || got.is_nan() {
+        return if want.is_nan() == got.is_nan() { 0.0 } else { f64::INFINITY };
+    }
+    if want < LEAST {
+        // Results below the smallest normal number may be zero.
+        return if (0.0..=LEAST).contains(&got) { 0.0 } else { f64::INFINITY };
+    }
+    if want >= beyond {
+        return if got == f64::INFINITY { 0.0 } else { f64::INFINITY };
+    }
+    (got.min(beyond) - want).abs() / 2f64.powi(want.log2().floor() as i32 - 23)
 }

@@ -6,7 +6,8 @@
 //!
 //! Usage: `gpu-suite [--seconds N] [--tuning N] [--only NAME,…] [--config NAME:CONFIG]… [--python PATH]
 //! [--peers device_peers.py] [--try]`. `--tuning` is for how long each benchmark is tuned, 0 for not at all; `--only`
-//! names examples and benchmarks; `--config` adds a config to a benchmark's contestants. `--try` runs all of it on the processor, with sizes that are too small to say anything: to see that the program works.
+//! names examples and benchmarks; `--config` adds a config to a benchmark's contestants. `--try` runs all of it on the
+//! processor, with sizes that are too small to say anything: to see that the program works.
 
 #[path = "../../../../tests/gpu/examples.rs"]
 mod examples;
