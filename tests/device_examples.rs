@@ -75,6 +75,7 @@ check!(layer_norm, "../examples/layer_norm.rs", ROWS, |data, [m, n]| layer_norm:
 check!(rms_norm, "../examples/rms_norm.rs", ROWS, |data, [m, n]| rms_norm::check(m, n, data));
 check!(matmul, "../examples/matmul.rs", PRODUCTS, |data, dims| matmul::check(dims, data));
 check!(int8_matmul, "../examples/int8_matmul.rs", PRODUCTS, |data, dims| int8_matmul::check(dims, data));
+check!(pointwise, "../examples/pointwise.rs", VECTORS, |data, n| pointwise::check(n, data));
 check!(swiglu, "../examples/swiglu.rs", PRODUCTS, |data, dims| swiglu::check(dims, data));
 check!(cross_entropy, "../examples/cross_entropy.rs", ROWS, |data, [m, n]| cross_entropy::check(m, n, data));
 check!(long_sum, "../examples/long_sum.rs", VECTORS, |data, n| long_sum::check(n, data));
@@ -83,6 +84,9 @@ check!(welford, "../examples/welford.rs", ROWS, |data, [m, n]| welford::check(m,
 
 const BATCHES: [[usize; 4]; 3] = [[2, 3, 0, 4], [3, 5, 7, 11], [2, 33, 17, 65]];
 check!(batched_matmul, "../examples/batched_matmul.rs", BATCHES, |data, dims| batched_matmul::check(dims, data));
+
+const QUANTISED: [[usize; 3]; 3] = [[3, 0, 5], [1, 2, 33], [17, 1, 65]];
+check!(int4_matmul, "../examples/int4_matmul.rs", QUANTISED, |data, dims| int4_matmul::check(dims, data));
 
 const ATTENTIONS: [[usize; 4]; 3] = [[1, 1, 1, 1], [2, 3, 5, 7], [3, 33, 65, 16]];
 check!(attention, "../examples/attention.rs", ATTENTIONS, |data, dims| attention::check(dims, data));

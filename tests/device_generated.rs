@@ -54,6 +54,8 @@ check!(layer_norm, "../examples/layer_norm.rs", MATRICES, |data, [m, n]| layer_n
 check!(rms_norm, "../examples/rms_norm.rs", MATRICES, |data, [m, n]| rms_norm::check(m, n, data));
 check!(matmul, "../examples/matmul.rs", PRODUCTS, |data, dims| matmul::check(dims, data));
 check!(int8_matmul, "../examples/int8_matmul.rs", PRODUCTS, |data, dims| int8_matmul::check(dims, data));
+check!(pointwise, "../examples/pointwise.rs", VECTORS, |data, n| pointwise::check(n, data));
+check!(int4_matmul, "../examples/int4_matmul.rs", [[3, 1, 7]], |data, dims| int4_matmul::check(dims, data));
 check!(swiglu, "../examples/swiglu.rs", PRODUCTS, |data, dims| swiglu::check(dims, data));
 check!(cross_entropy, "../examples/cross_entropy.rs", MATRICES, |data, [m, n]| cross_entropy::check(m, n, data));
 check!(long_sum, "../examples/long_sum.rs", VECTORS, |data, n| long_sum::check(n, data));

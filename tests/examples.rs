@@ -14,6 +14,8 @@ mod cross_entropy;
 mod dropout;
 #[path = "../examples/embedding.rs"]
 mod embedding;
+#[path = "../examples/int4_matmul.rs"]
+mod int4_matmul;
 #[path = "../examples/int8_matmul.rs"]
 mod int8_matmul;
 #[path = "../examples/jagged_mean.rs"]
@@ -24,6 +26,8 @@ mod layer_norm;
 mod long_sum;
 #[path = "../examples/matmul.rs"]
 mod matmul;
+#[path = "../examples/pointwise.rs"]
+mod pointwise;
 #[path = "../examples/rms_norm.rs"]
 mod rms_norm;
 #[path = "../examples/rotary.rs"]
@@ -96,6 +100,7 @@ check!(layer_norm, special: true, ROWS, |data, [m, n]| layer_norm::check(m, n, d
 check!(rms_norm, special: true, ROWS, |data, [m, n]| rms_norm::check(m, n, data));
 check!(matmul, special: true, PRODUCTS, |data, dims| matmul::check(dims, data));
 check!(int8_matmul, special: false, PRODUCTS, |data, dims| int8_matmul::check(dims, data));
+check!(pointwise, special: true, VECTORS, |data, n| pointwise::check(n, data));
 check!(swiglu, special: true, PRODUCTS, |data, dims| swiglu::check(dims, data));
 check!(cross_entropy, special: false, ROWS, |data, [m, n]| cross_entropy::check(m, n, data));
 check!(long_sum, special: true, VECTORS, |data, n| long_sum::check(n, data));
@@ -105,6 +110,10 @@ check!(welford, special: false, ROWS, |data, [m, n]| welford::check(m, n, data))
 const BATCHES: [[usize; 4]; 7] =
     [[0, 2, 3, 4], [2, 3, 0, 4], [1, 1, 1, 1], [3, 5, 7, 11], [2, 33, 17, 65], [5, 1, 9, 1], [1, 65, 64, 63]];
 check!(batched_matmul, special: true, BATCHES, |data, dims| batched_matmul::check(dims, data));
+
+/// Rows, groups of the inner dimension, columns.
+const QUANTISED: [[usize; 3]; 6] = [[0, 1, 3], [3, 0, 5], [1, 1, 1], [1, 2, 33], [17, 1, 65], [33, 3, 7]];
+check!(int4_matmul, special: false, QUANTISED, |data, dims| int4_matmul::check(dims, data));
 
 const ATTENTIONS: [[usize; 4]; 7] =
     [[0, 2, 3, 4], [1, 1, 1, 1], [2, 3, 5, 7], [1, 17, 17, 8], [3, 33, 65, 16], [2, 65, 65, 33], [1, 130, 130, 64]];

@@ -19,6 +19,12 @@ pub fn measure(threads: usize) -> Ceilings {
     Ceilings { flops: best_of_all_threads(threads, multiply_adds), bytes: best_of_all_threads(threads, copies) }
 }
 
+/// Bytes read per second from memory that fits in no cache, with all threads.
+#[allow(dead_code, reason = "the benchmarks measure it, the tour does not")]
+pub fn measure_reading(threads: usize) -> f64 {
+    best_of_all_threads(threads, reads)
+}
+
 /// The sum of what the threads reach, each at its best of several runs.
 fn best_of_all_threads(threads: usize, rate: fn() -> f64) -> f64 {
     std::thread::scope(|s| {
@@ -108,4 +114,22 @@ fn copies() -> f64 {
         best = best.min(begin.elapsed().as_secs_f64());
     }
     (2 * size_of::<f32>() * N) as f64 / best
+}
+
+fn reads() -> f64 {
+    const N: usize = 32 << 20;
+    let from = Tensor::full([N], 1u32);
+    let Ok(from) = from.as_slice() else { return 0.0 };
+    let mut best = f64::INFINITY;
+    for _ in 0..8 {
+        let begin = Instant::now();
+        // Several sums, so that none waits for another.
+        let sum = black_box(from).chunks_exact(64).fold([0u32; 64], |mut sums, chunk| {
+            sums.iter_mut().zip(chunk).for_each(|(s, v)| *s = s.wrapping_add(*v));
+            sums
+        });
+        black_box(sum);
+        best = best.min(begin.elapsed().as_secs_f64());
+    }
+    (size_of::<u32>() * N) as f64 / best
 }

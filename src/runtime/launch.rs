@@ -568,12 +568,23 @@ fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Bu
             }
         }
         Action::Tune => {
-            let tuner = mode::found(|f| f.tuner.clone());
-            let tuning = auto::asked(state, &traced, &tuner, pinned, threads)?;
-            eprintln!("{tuning}");
+            let at = (traced.id.clone(), state.place().into());
+            let (tuner, before) = mode::found(|f| {
+                let same = f.tuned_at.iter().position(|t| *t == at);
+                (f.tuner.clone(), same.map(|i| f.tunings[i].clone()))
+            });
+            let tuning = match before {
+                Some(tuning) => tuning,
+                None => {
+                    let tuning = auto::asked(state, &traced, &tuner, pinned, threads)?;
+                    eprintln!("{tuning}");
+                    tuning
+                }
+            };
             mode::found(|f| {
                 f.tunings.push(tuning);
                 f.bodies.push(state.body());
+                f.tuned_at.push(at);
             });
         }
         Action::Compare => {

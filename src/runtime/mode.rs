@@ -8,6 +8,7 @@ use super::choose::Choice;
 use super::device::Device;
 use super::explain::Report;
 use super::many::Row;
+use super::records::Id;
 use super::tune::{Tuner, Tuning};
 use crate::error::Result;
 use crate::settings::{self, Isa};
@@ -68,6 +69,8 @@ pub(super) struct Found {
     pub(super) tunings: Vec<Tuning>,
     /// The kernel's body of each tuning.
     pub(super) bodies: Vec<u64>,
+    /// Kernel, sizes and threads of each tuning.
+    pub(super) tuned_at: Vec<(Id, Box<[u64]>)>,
     /// What to measure, by the kernel's body, and what came out.
     pub(super) wanted: HashMap<u64, Vec<Config>>,
     pub(super) rows: Vec<Row>,
@@ -194,17 +197,20 @@ pub fn explain<R>(f: impl FnOnce() -> Result<R>) -> Result<Explained> {
 }
 
 /// Runs `f`, searching the best config for every launch in it; says the result of each in a line on standard
-/// error. Later launches of the same kernels use
-/// what was found, in this process and, unless turned off, in later ones.
+/// error. Launches of one kernel at the same sizes, as in the layers of a model, share one search. Later launches of the
+/// same kernels use what was found, in this process and, unless turned off, in later ones.
 ///
 /// # Errors
 /// What `f` returns.
 pub fn tune<R>(tuner: impl Into<Tuner>, f: impl FnOnce() -> Result<R>) -> Result<Tuned> {
     let tuner = tuner.into();
-    let outer = found(|x| (std::mem::replace(&mut x.tuner, tuner), std::mem::take(&mut x.tunings)));
+    let outer = found(|x| {
+        let tuner = std::mem::replace(&mut x.tuner, tuner);
+        (tuner, std::mem::take(&mut x.tunings), std::mem::take(&mut x.tuned_at))
+    });
     let result = within(Mode { action: Action::Tune, ..current() }, f);
     let tunings = found(|x| {
-        x.tuner = outer.0;
+        (x.tuner, x.tuned_at) = (outer.0, outer.2);
         std::mem::replace(&mut x.tunings, outer.1)
     });
     result.map(|_| Tuned { tunings })

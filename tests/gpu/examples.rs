@@ -12,6 +12,8 @@ pub mod cross_entropy;
 pub mod dropout;
 #[path = "../../examples/embedding.rs"]
 pub mod embedding;
+#[path = "../../examples/int4_matmul.rs"]
+pub mod int4_matmul;
 #[path = "../../examples/int8_matmul.rs"]
 pub mod int8_matmul;
 #[path = "../../examples/jagged_mean.rs"]
@@ -22,6 +24,8 @@ pub mod layer_norm;
 pub mod long_sum;
 #[path = "../../examples/matmul.rs"]
 pub mod matmul;
+#[path = "../../examples/pointwise.rs"]
+pub mod pointwise;
 #[path = "../../examples/rms_norm.rs"]
 pub mod rms_norm;
 #[path = "../../examples/rotary.rs"]

@@ -12,9 +12,9 @@ use helion_ir::tile::Verified;
 
 use crate::examples::{
     attention::attention, batched_matmul::batched_matmul, cross_entropy::cross_entropy, dropout::dropout,
-    embedding::embedding, int8_matmul::int8_matmul, jagged_mean::jagged_mean, layer_norm::layer_norm,
-    long_sum::long_sum, matmul, rms_norm::rms_norm, rotary::rotary, segment_sum::segment_sum, softmax::softmax, swiglu,
-    vector_add::add, welford::mean_variance,
+    embedding::embedding, int4_matmul::int4_matmul, int8_matmul::int8_matmul, jagged_mean::jagged_mean,
+    layer_norm::layer_norm, long_sum::long_sum, matmul, pointwise, rms_norm::rms_norm, rotary::rotary,
+    segment_sum::segment_sum, softmax::softmax, swiglu, vector_add::add, welford::mean_variance,
 };
 
 /// One kernel.
@@ -76,6 +76,9 @@ fn floats<T: Float>(all: &mut Vec<Case>, dtype: &str) {
     record(all, &format!("layer_norm {dtype}"), &[], || layer_norm(&a, &bias, Some(&bias), 1e-5));
     record(all, &format!("dropout {dtype}"), &[], || dropout(&x, 0.1, 42));
     record(all, &format!("swiglu {dtype}"), &[], || swiglu::swiglu(&a, &same));
+    record(all, &format!("gelu {dtype}"), &[], || pointwise::map(&x, pointwise::gelu));
+    record(all, &format!("gelu_tanh {dtype}"), &[], || pointwise::map(&x, pointwise::gelu_tanh));
+    record(all, &format!("chain {dtype}"), &[], || pointwise::chain(&x, &x));
     let mut turned = Tensor::<T, 3>::zeros([16, 4, 64]);
     let (cos, sin) = (Tensor::<f32, 2>::zeros([16, 32]), Tensor::<f32, 2>::zeros([16, 32]));
     record(all, &format!("rotary {dtype}"), &[], || rotary(&mut turned, &cos, &sin));
@@ -94,6 +97,9 @@ fn irregular(all: &mut Vec<Case>) {
     let (a, b) = (Tensor::<i8, 2>::zeros([256, 64]), Tensor::<i8, 2>::zeros([64, 128]));
     let (sa, sb) = (Tensor::<f32, 1>::zeros([256]), Tensor::<f32, 1>::zeros([128]));
     record(all, "int8_matmul", &[], || int8_matmul(&a, &b, &sa, &sb));
+    let (x, w) = (Tensor::<f32, 2>::zeros([64, 512]), Tensor::<i8, 3>::zeros([4, 64, 128]));
+    let scale = Tensor::<f32, 2>::zeros([4, 128]);
+    record(all, "int4_matmul", &[], || int4_matmul(&x, &w, &scale));
     let (x, labels) = (Tensor::<f32, 2>::zeros([100, 64]), Tensor::<i64, 1>::zeros([100]));
     record(all, "cross_entropy", &[], || cross_entropy(&x, &labels));
     record(all, "mean_variance", &[], || mean_variance(&x));

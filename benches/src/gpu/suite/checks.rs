@@ -49,6 +49,8 @@ checks! {
     rms_norm, special: true, ROWS, |data, [m, n]| rms_norm::check(m, n, data);
     matmul, special: true, PRODUCTS, |data, dims| matmul::check(dims, data);
     int8_matmul, special: false, PRODUCTS, |data, dims| int8_matmul::check(dims, data);
+    int4_matmul, special: false, [[3, 0, 5], [1, 1, 1], [17, 1, 65], [33, 3, 130]], |data, dims| int4_matmul::check(dims, data);
+    pointwise, special: true, VECTORS, |data, n| pointwise::check(n, data);
     swiglu, special: true, PRODUCTS, |data, dims| swiglu::check(dims, data);
     cross_entropy, special: false, ROWS, |data, [m, n]| cross_entropy::check(m, n, data);
     long_sum, special: true, VECTORS, |data, n| long_sum::check(n, data);

@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config};
 
 /// The model.
-pub struct Candle(BertModel);
+pub struct Bert(BertModel);
 
 /// One padded batch.
 pub struct Batch {
@@ -16,19 +16,19 @@ pub struct Batch {
     mask: Tensor,
 }
 
-impl Candle {
+impl Bert {
     /// Opens the weights.
     ///
     /// # Errors
     /// candle's, in words.
-    pub fn open(weights: &Path) -> Result<Candle, String> {
+    pub fn open(weights: &Path) -> Result<Bert, String> {
         let config = Config { hidden_size: 384, num_hidden_layers: 6, intermediate_size: 1536, ..Config::default() };
         let load = || {
             // SAFETY: the file is not changed while it is mapped.
             let vars = unsafe { VarBuilder::from_mmaped_safetensors(&[weights], DType::F32, &Device::Cpu) }?;
             BertModel::load(vars, &config)
         };
-        load().map(Candle).map_err(|e| e.to_string())
+        load().map(Bert).map_err(|e| e.to_string())
     }
 
     /// Mean of the last layer over the tokens of each sentence, scaled to length 1.

@@ -1,0 +1,96 @@
+//! Peers among Rust crates: three matrix products, and candle.
+//!
+//! In: the inputs as plain numbers and the result that helion has. Out: contestants whose results were compared with it.
+
+use candle_core::{Device, Tensor};
+use gemm::Parallelism;
+
+use crate::python::same;
+use crate::race::{Contestant, Kind};
+
+/// Tolerance of a product, relative to its largest element.
+const TOLERANCE: f32 = 1e-4;
+
+/// The row-major product of an `m × k` and a `k × n` matrix by the crates `gemm`, `faer` and, unless only `the_fastest`
+/// are wanted, `matrixmultiply` and candle. All but candle write into a matrix that is there already.
+///
+/// # Errors
+/// When a result differs from `want`.
+pub fn products<'a>(
+    (a, b): (&'a [f32], &'a [f32]),
+    [m, k, n]: [usize; 3],
+    threads: usize,
+    the_fastest: bool,
+    want: &[f32],
+) -> Result<Vec<Contestant<'a>>, String> {
+    let mut contestants = Vec::new();
+    let mut add = |name: &str, mut call: Box<dyn FnMut(&mut [f32]) + 'a>| -> Result<(), String> {
+        let mut c = vec![0.0f32; m * n];
+        call(&mut c);
+        same(name, &c, want, TOLERANCE)?;
+        contestants.push(Contestant::new(name, Kind::Peer, move || {
+            call(&mut c);
+            Ok::<_, String>(())
+        }));
+        Ok(())
+    };
+    let [rows_a, rows_b] = [k as isize, n as isize];
+    let par = if threads == 1 { Parallelism::None } else { Parallelism::Rayon(threads) };
+    add(
+        "`gemm` crate",
+        Box::new(move |c| {
+            let (c, a, b) = (c.as_mut_ptr(), a.as_ptr(), b.as_ptr());
+            // SAFETY: three row-major matrices of these sizes; nothing else uses `c` meanwhile.
+            unsafe {
+                gemm::gemm(
+                    m, n, k, c, 1, rows_b, false, a, 1, rows_a, b, 1, rows_b, 0.0, 1.0, false, false, false, par,
+                );
+            }
+        }),
+    )?;
+    let par = if threads == 1 { faer::Par::Seq } else { faer::Par::rayon(threads) };
+    add(
+        "`faer` crate",
+        Box::new(move |c| {
+            let c = faer::MatMut::from_row_major_slice_mut(c, m, n);
+            let (a, b) = (faer::MatRef::from_row_major_slice(a, m, k), faer::MatRef::from_row_major_slice(b, k, n));
+            faer::linalg::matmul::matmul(c, faer::Accum::Replace, a, b, 1.0, par);
+        }),
+    )?;
+    if the_fastest {
+        return Ok(contestants);
+    }
+    add(
+        "`matrixmultiply` crate",
+        Box::new(move |c| {
+            let (c, a, b) = (c.as_mut_ptr(), a.as_ptr(), b.as_ptr());
+            // SAFETY: as above.
+            unsafe { matrixmultiply::sgemm(m, k, n, 1.0, a, rows_a, 1, b, rows_b, 1, 0.0, c, rows_b, 1) };
+        }),
+    )?;
+    let (a, b) = (tensor(a, (m, k))?, tensor(b, (k, n))?);
+    contestants.push(candle(move || a.matmul(&b), want, TOLERANCE)?);
+    Ok(contestants)
+}
+
+/// A tensor of candle.
+///
+/// # Errors
+/// candle's, in words.
+pub fn tensor<S: candle_core::shape::ShapeWithOneHole>(numbers: &[f32], shape: S) -> Result<Tensor, String> {
+    Tensor::from_slice(numbers, shape, &Device::Cpu).map_err(|e| e.to_string())
+}
+
+/// An operation of candle.
+///
+/// # Errors
+/// candle's, or that its result differs from `want`.
+pub fn candle<'a>(
+    call: impl Fn() -> candle_core::Result<Tensor> + 'a,
+    want: &[f32],
+    tolerance: f32,
+) -> Result<Contestant<'a>, String> {
+    let numbers = call().and_then(|t| t.flatten_all()?.to_vec1()).map_err(|e| e.to_string())?;
+    same("candle", &numbers, want, tolerance)?;
+    Ok(Contestant::new("candle", Kind::Peer, call))
+}
