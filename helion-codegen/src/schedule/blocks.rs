@@ -99,6 +99,7 @@ impl Roles {
         let (high, wide) = register_tile(target);
         let streaming = self.of.iter().any(|r| r.cols && r.summed);
         let vector = self.of.iter().any(|r| r.last_axis && !r.other_axis) || self.full;
+        let small_vectors = target.vector_registers < 32;
         let times = |unit: u64, by: &[u64]| by.iter().map(|k| unit * k).collect::<Vec<_>>();
         match role {
             Role { batch: true, .. } => (1, vec![1, 2, 4, 8]),
@@ -115,9 +116,16 @@ impl Roles {
             Role { cols: true, summed: true, .. } => (128, times(lanes, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32])),
             // Rows that the columns stream past: few keep their state in the nearest cache.
             Role { rows: true, .. } if streaming => (64, times(high, &[1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20])),
-            // Whole register tiles; few rows so that small products have work for all cores.
-            Role { rows: true, .. } => (240, times(high, &[1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 24, 30, 40])),
-            Role { cols: true, .. } => (16 * lanes, times(wide, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64])),
+            // Whole register tiles. Each tile of the grid packs its operands itself, so large ones pack less; with narrow
+            // vectors there is less to gain from small ones that stay in the second cache.
+            Role { rows: true, .. } => {
+                let rows = if small_vectors { 480 } else { 240 };
+                (rows, times(high, &[1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 24, 30, 40, 60, 80]))
+            }
+            Role { cols: true, .. } => {
+                let columns = if small_vectors { 64 * lanes } else { 16 * lanes };
+                (columns, times(wide, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]))
+            }
             Role { summed: true, .. } => (512, vec![64, 96, 128, 192, 256, 384, 768, 1024, 1536, 2048, 4096]),
             // Columns: few enough for each thread to get some, enough for whole cache lines.
             Role { last_axis: true, beside_full: true, .. } => {

@@ -268,7 +268,10 @@ unsafe fn clear<T: Number>(job: &Job, m: usize, n: usize) {
 /// each of its rows is read in long pieces.
 const GROUP: usize = 8;
 /// Lanes of steps of `k` packed for one panel before the next panel of the group.
-const STRIP: usize = 8;
+const STRIP: usize = 16;
+/// Lanes that are left free after a panel of the right operand, for each of its columns: at a distance of a power of two all
+/// panels would lie in the same few sets of the caches.
+pub(super) const GAP: usize = 1;
 
 /// One block of `k` and columns.
 ///
@@ -279,6 +282,7 @@ unsafe fn columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb): (usi
     let size = size_of::<T>();
     let a = job.word(Word::Scratch) as *mut u8;
     let (depth, row_depth) = (job.panels().depth(kb), job.panels().row_depth(kb));
+    let pitch = (depth + GAP) * size;
     let tile = a.wrapping_add((mc.min(m).next_multiple_of(rows) * row_depth * size).next_multiple_of(64));
     let b = tile.wrapping_add((rows * width * size).next_multiple_of(64));
     let group = if m <= mc { GROUP * width } else { nb };
@@ -293,7 +297,7 @@ unsafe fn columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb): (usi
                 unsafe { pack_rows::<T>(job, (k0, kb), (m0, mb), a) };
             }
             for j in (0..gb).step_by(width) {
-                let panel = b.wrapping_add(j * depth * size);
+                let panel = b.wrapping_add(j * pitch);
                 for i in (0..mb).step_by(rows) {
                     let t = Tile { at: (m0 + i, n0 + g0 + j), rows: rows.min(mb - i), columns: width.min(gb - j) };
                     // SAFETY: the panels are packed, the tile lies in the accumulator.
@@ -310,11 +314,12 @@ unsafe fn pack_columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb):
     let (row, col) = (job.step(Word::RhsRow), job.step(Word::RhsCol));
     let (width, panels) = (job.size(Word::Columns), job.panels());
     let depth = panels.depth(kb);
+    let pitch = depth + GAP;
     let start = (job.word(Word::Rhs) as *const u8).wrapping_offset(k0 as isize * row + n0 as isize * col);
     let lanes = panels.lanes(kb);
     for j in (0..nb).step_by(width).filter(|_| lanes < depth) {
         // SAFETY: the panel is this long.
-        unsafe { std::ptr::write_bytes(to.add(j * depth + lanes * width), 0, (depth - lanes) * width) };
+        unsafe { std::ptr::write_bytes(to.add(j * pitch + lanes * width), 0, (depth - lanes) * width) };
     }
     // Where `k` is adjacent there is nothing to gain from strips.
     let strip = if row.abs() < col.abs() { kb } else { STRIP * panels.per_lane() };
@@ -326,9 +331,9 @@ unsafe fn pack_columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb):
             // SAFETY: by the caller's promise; a strip is a whole number of lanes.
             unsafe {
                 match panels {
-                    Panels::Single => pack(source, from, minor, row, sb, to.add(j * kb + s0 * width)),
+                    Panels::Single => pack(source, from, minor, row, sb, to.add(j * pitch + s0 * width)),
                     Panels::Lanes(_) | Panels::Tiles(_) => {
-                        let to = to.add(j * depth + s0 / panels.per_lane() * width);
+                        let to = to.add(j * pitch + s0 / panels.per_lane() * width);
                         pack_lanes(source, from, minor, row, sb, to.cast(), (panels, Side::Right));
                     }
                 }

@@ -249,7 +249,8 @@ impl Form {
         let (rows, columns) = (self.rows as i64, self.columns as i64);
         let kc = self.blocks.kc as usize;
         // Panels have elements of the accumulator's size, or lanes of as much.
-        let (left, right) = (self.panels.row_depth(kc) as i64 * size, self.panels.depth(kc) as i64 * size);
+        let (left, right) = (self.panels.row_depth(kc) as i64, (self.panels.depth(kc) + driver::GAP) as i64);
+        let (left, right) = (left * size, right * size);
         (rows * left + columns * right + rows * columns * size + 3 * 64, left, right)
     }
 }

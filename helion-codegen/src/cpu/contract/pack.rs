@@ -15,11 +15,48 @@ use std::sync::OnceLock;
 /// Neighbouring elements that are moved together.
 const RUN: usize = 16;
 
-/// Whether the machine has AVX-512.
+/// How many rows of the source ahead are fetched, where the minor index is adjacent: rows may lie further apart than the
+/// machine looks by itself.
+const AHEAD: isize = 12;
+
+/// The widest vectors that copies here are compiled for and the machine has.
 #[cfg(target_arch = "x86_64")]
-fn has_wide() -> bool {
-    static HAS: OnceLock<bool> = OnceLock::new();
-    *HAS.get_or_init(|| Isa::Avx512.available())
+fn widest() -> Isa {
+    static WIDEST: OnceLock<Isa> = OnceLock::new();
+    let has = |isa: &Isa| isa.available();
+    *WIDEST.get_or_init(|| [Isa::Avx512, Isa::Avx2].into_iter().find(has).unwrap_or(Isa::Clif128))
+}
+
+/// Defines `$name`, which runs the always inlined `$plain` with the widest vectors of the machine.
+macro_rules! widened {
+    ($(#[$doc:meta])* fn $name:ident$(<$t:ident>)?($($arg:ident: $ty:ty),* $(,)?) = $plain:ident) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        pub(super) unsafe fn $name$(<$t: Number>)?($($arg: $ty),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
+                unsafe fn avx512$(<$t: Number>)?($($arg: $ty),*) {
+                    // SAFETY: by the caller's promise.
+                    unsafe { $plain($($arg),*) }
+                }
+                #[target_feature(enable = "avx2,fma,f16c")]
+                unsafe fn avx2$(<$t: Number>)?($($arg: $ty),*) {
+                    // SAFETY: by the caller's promise.
+                    unsafe { $plain($($arg),*) }
+                }
+                // SAFETY: the caller's promise, and the machine has the instructions.
+                match widest() {
+                    Isa::Amx | Isa::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    Isa::Clif128 => {}
+                }
+            }
+            // SAFETY: by the caller's promise.
+            unsafe { $plain($($arg),*) }
+        }
+    };
 }
 
 /// The minor index of a panel.
@@ -33,26 +70,12 @@ pub(super) struct Minor {
     pub stride: isize,
 }
 
-/// Packs one panel. `step` is the source's bytes per step of `k`.
-///
-/// # Safety
-/// `count` by `k` elements of type `from` lie at the source; `width * k` elements fit at `to`.
-pub(super) unsafe fn pack<T: Number>(source: *const u8, from: DType, minor: Minor, step: isize, k: usize, to: *mut T) {
-    #[cfg(target_arch = "x86_64")]
-    if has_wide() {
-        // SAFETY: the caller's promise, and the machine has the instructions.
-        return unsafe { pack_wide(source, from, minor, step, k, to) };
-    }
-    // SAFETY: by the caller's promise.
-    unsafe { pack_plain(source, from, minor, step, k, to) }
-}
-
-/// The same with AVX-512.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
-unsafe fn pack_wide<T: Number>(source: *const u8, from: DType, minor: Minor, step: isize, k: usize, to: *mut T) {
-    // SAFETY: by the caller's promise.
-    unsafe { pack_plain(source, from, minor, step, k, to) }
+widened! {
+    /// Packs one panel. `step` is the source's bytes per step of `k`.
+    ///
+    /// # Safety
+    /// `count` by `k` elements of type `from` lie at the source; `width * k` elements fit at `to`.
+    fn pack<T>(source: *const u8, from: DType, minor: Minor, step: isize, k: usize, to: *mut T) = pack_plain
 }
 
 #[inline(always)]
@@ -99,45 +122,23 @@ pub(super) enum Side {
     Right,
 }
 
-/// Packs one panel whose 32-bit lanes hold several steps of `k` each, zeros beyond the last.
-///
-/// Of 8-bit integers, the right operand is moved up by 128 to be unsigned; what that adds to the sums, 128 times the sum
-/// of a row of the left operand, is taken off where they begin: its panel starts with a word for each row.
-///
-/// # Safety
-/// As of [`pack`]; a lane is one element, and there is room for the words for rows.
-pub(super) unsafe fn pack_lanes(
-    source: *const u8,
-    from: DType,
-    minor: Minor,
-    step: isize,
-    k: usize,
-    to: *mut u32,
-    form: (Panels, Side),
-) {
-    #[cfg(target_arch = "x86_64")]
-    if has_wide() {
-        // SAFETY: the caller's promise, and the machine has the instructions.
-        return unsafe { pack_lanes_wide(source, from, minor, step, k, to, form) };
-    }
-    // SAFETY: by the caller's promise.
-    unsafe { pack_lanes_plain(source, from, minor, step, k, to, form) }
-}
-
-/// The same with AVX-512.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn pack_lanes_wide(
-    source: *const u8,
-    from: DType,
-    minor: Minor,
-    step: isize,
-    k: usize,
-    to: *mut u32,
-    form: (Panels, Side),
-) {
-    // SAFETY: by the caller's promise.
-    unsafe { pack_lanes_plain(source, from, minor, step, k, to, form) }
+widened! {
+    /// Packs one panel whose 32-bit lanes hold several steps of `k` each, zeros beyond the last.
+    ///
+    /// Of 8-bit integers, the right operand is moved up by 128 to be unsigned; what that adds to the sums, 128 times the
+    /// sum of a row of the left operand, is taken off where they begin: its panel starts with a word for each row.
+    ///
+    /// # Safety
+    /// As of [`pack`]; a lane is one element, and there is room for the words for rows.
+    fn pack_lanes(
+        source: *const u8,
+        from: DType,
+        minor: Minor,
+        step: isize,
+        k: usize,
+        to: *mut u32,
+        form: (Panels, Side),
+    ) = pack_lanes_plain
 }
 
 #[inline(always)]
@@ -203,6 +204,9 @@ unsafe fn pack_lanes_of<S: Copy, const PER: usize>(
     };
     if stride == size {
         for g in 0..whole {
+            for e in 0..PER {
+                fetch(source.wrapping_offset((g * PER + e) as isize * step + AHEAD * step).cast::<S>(), count);
+            }
             let runs = count / RUN * RUN;
             for i in (0..runs).step_by(RUN) {
                 let mut words = [0u32; RUN];
@@ -291,6 +295,19 @@ pub(super) unsafe fn pack_rows_of_bytes(
     }
 }
 
+/// Brings adjacent elements near; they need not exist.
+#[inline(always)]
+fn fetch<S>(first: *const S, count: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for at in (0..count * size_of::<S>()).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which reads nothing and faults nowhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(first.cast::<i8>().wrapping_add(at)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (first, count);
+}
+
 /// Packs with a conversion of single elements.
 #[inline(always)]
 unsafe fn pack_as<S: Copy, T: Number>(
@@ -311,6 +328,7 @@ unsafe fn pack_as<S: Copy, T: Number>(
     if stride == size {
         for j in 0..k {
             let row = source.wrapping_offset(j as isize * step).cast::<S>();
+            fetch(row.wrapping_byte_offset(AHEAD * step), count);
             let runs = count / RUN * RUN;
             for i in (0..runs).step_by(RUN) {
                 // SAFETY: a run of elements of step `j`, which the caller promises, and its place in the panel.
@@ -370,25 +388,45 @@ unsafe fn pack_f16(source: *const u8, minor: Minor, step: isize, k: usize, to: *
     }
 }
 
-/// Transposes elements of four bytes in blocks of four by four; gives how many minor indices are done.
+/// Transposes elements of four bytes, four minor indices at a time, then two; gives how many are done.
 #[cfg(target_arch = "x86_64")]
+#[inline(always)]
 unsafe fn transpose(source: *const u8, minor: Minor, k: usize, to: *mut f32) -> usize {
     use std::arch::x86_64::{_MM_TRANSPOSE4_PS, _mm_loadu_ps, _mm_storeu_ps};
-    let done = minor.count / 4 * 4;
+    use std::arch::x86_64::{_mm_castps_pd, _mm_storeh_pd, _mm_storel_pd, _mm_unpackhi_ps, _mm_unpacklo_ps};
+    let fours = minor.count / 4 * 4;
+    let done = minor.count / 2 * 2;
     let whole = k / 4 * 4;
+    // SAFETY: of all blocks here: rows `i..i + 4` or `i..i + 2` and steps `j..j + 4` exist in the source and in the panel;
+    // SSE2 is part of every x86-64 machine.
+    let row =
+        |i: usize, j: usize| unsafe { _mm_loadu_ps(source.offset(i as isize * minor.stride).cast::<f32>().add(j)) };
+    let place = |i: usize, j: usize| to.wrapping_add(j * minor.width + i);
     // All of a row's line at once: rows may lie in one set of the cache, which does not hold a line of each.
     const LINE: usize = 16;
-    let blocks = (0..whole).step_by(LINE).flat_map(|j0| (0..done).step_by(4).map(move |i| (j0, i)));
-    for (j0, i) in blocks {
-        for j in (j0..whole.min(j0 + LINE)).step_by(4) {
-            // SAFETY: rows `i..i+4` and steps `j..j+4` exist in the source and in the panel; SSE2 is part of
-            // every x86-64 machine.
-            unsafe {
-                let row = |r: usize| _mm_loadu_ps(source.offset((i + r) as isize * minor.stride).cast::<f32>().add(j));
-                let (mut a, mut b, mut c, mut d) = (row(0), row(1), row(2), row(3));
-                _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
-                for (r, v) in [a, b, c, d].into_iter().enumerate() {
-                    _mm_storeu_ps(to.add((j + r) * minor.width + i), v);
+    for j0 in (0..whole).step_by(LINE) {
+        let end = whole.min(j0 + LINE);
+        for i in (0..fours).step_by(4) {
+            for j in (j0..end).step_by(4) {
+                let (mut a, mut b, mut c, mut d) = (row(i, j), row(i + 1, j), row(i + 2, j), row(i + 3, j));
+                // SAFETY: as above.
+                unsafe {
+                    _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+                    for (r, v) in [a, b, c, d].into_iter().enumerate() {
+                        _mm_storeu_ps(place(i, j + r), v);
+                    }
+                }
+            }
+        }
+        if fours < done {
+            for j in (j0..end).step_by(4) {
+                let (a, b) = (row(fours, j), row(fours + 1, j));
+                // SAFETY: as above.
+                unsafe {
+                    for (r, v) in [_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b)].into_iter().enumerate() {
+                        _mm_storel_pd(place(fours, j + 2 * r).cast(), _mm_castps_pd(v));
+                        _mm_storeh_pd(place(fours, j + 2 * r + 1).cast(), _mm_castps_pd(v));
+                    }
                 }
             }
         }
@@ -396,10 +434,7 @@ unsafe fn transpose(source: *const u8, minor: Minor, k: usize, to: *mut f32) -> 
     for j in whole..k {
         for i in 0..done {
             // SAFETY: as above.
-            unsafe {
-                let v = source.offset(i as isize * minor.stride).cast::<f32>().add(j).read_unaligned();
-                *to.add(j * minor.width + i) = v;
-            }
+            unsafe { *place(i, j) = source.offset(i as isize * minor.stride).cast::<f32>().add(j).read_unaligned() };
         }
     }
     done
