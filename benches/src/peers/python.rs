@@ -77,6 +77,8 @@ impl Python {
             .arg(threads.to_string())
             .env("TORCHINDUCTOR_CACHE_DIR", Path::new(ROOT).join("target/bench/inductor"))
             .env("PYTHONWARNINGS", "ignore")
+            // Its threads would wait for the next call for 30 ms, at full speed, while others have their turn.
+            .env("OPENBLAS_THREAD_TIMEOUT", "20")
             .envs([("MALLOC_MMAP_MAX_", "0"), ("MALLOC_TRIM_THRESHOLD_", "200000000000")])
             .envs([("MALLOC_TOP_PAD_", "1000000000"), ("THP_MEM_ALLOC_ENABLE", "1")])
             .stdin(Stdio::piped())

@@ -48,12 +48,15 @@ pub struct Outcome {
 
 /// Rounds of a race at most and at least.
 const ROUNDS: (usize, usize) = (15, 3);
-/// Seconds of a turn at most; calls that take longer are made once.
-const TURN: f64 = 0.06;
+/// Seconds of a turn at most and at least.
+const TURN: (f64, f64) = (0.06, 0.025);
+/// Calls that take more seconds than this are made once in a turn; of others the first in a turn does not count, since
+/// threads have to be woken and caches to be filled.
+const LONG: f64 = 0.15;
 /// So many times slower than the fastest is far behind.
 const FAR_BEHIND: f64 = 6.0;
 /// Threads of the one before may still be spinning: those of OpenMP and onnxruntime do so for milliseconds.
-const GAP: Duration = Duration::from_millis(15);
+const GAP: Duration = Duration::from_millis(20);
 
 impl<'a> Contestant<'a> {
     /// A call timed here.
@@ -72,18 +75,18 @@ impl<'a> Contestant<'a> {
     }
 }
 
-/// Calls for about `budget` seconds, after one call that does not count unless it takes most of them. Calls of less than a
-/// few microseconds are timed many at a time.
+/// Calls for about `budget` seconds, after one call that does not count unless it is long. Calls of less than a few
+/// microseconds are timed many at a time.
 pub fn median_seconds(budget: f64, call: &mut dyn FnMut() -> Result<(), String>) -> Result<f64, String> {
     let begin = Instant::now();
     call()?;
     let first = begin.elapsed().as_secs_f64();
-    if first > budget / 2.0 {
+    if first > LONG {
         return Ok(first);
     }
     let batch = (5e-5 / first.max(1e-9)).ceil().clamp(1.0, 10_000.0) as u32;
     let (begin, mut times) = (Instant::now(), Vec::new());
-    while times.len() < 3 || begin.elapsed().as_secs_f64() < budget {
+    while times.len() < 2 || begin.elapsed().as_secs_f64() < budget {
         let t = Instant::now();
         for _ in 0..batch {
             call()?;
@@ -99,7 +102,7 @@ pub fn median_seconds(budget: f64, call: &mut dyn FnMut() -> Result<(), String>)
 /// # Errors
 /// The first error of a contestant.
 pub fn race(mut contestants: Vec<Contestant<'_>>, budget: f64) -> Result<Vec<Outcome>, String> {
-    let turn = (budget / (contestants.len() * ROUNDS.0) as f64).min(TURN);
+    let turn = (budget / (contestants.len() * ROUNDS.0) as f64).clamp(TURN.1, TURN.0);
     let mut run = |c: &mut Contestant<'_>| {
         std::thread::sleep(GAP);
         (c.turn)(turn).map_err(|e| format!("{}: {e}", c.name))

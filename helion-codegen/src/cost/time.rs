@@ -24,11 +24,15 @@ const FEW: f64 = 16.0;
 const SWEEP: f64 = 8.0;
 /// Cycles to pack an element: as it lies, across rows, with conversion.
 const PACK: [f64; 3] = [0.35, 1.0, 1.2];
+/// The same with vectors of less than a line of the cache.
+const PACK_NARROW: [f64; 3] = [1.6, 1.8, 2.2];
 /// The same in lanes of several elements, for the left and the right operand.
 const PACK_LANES: [[f64; 2]; 2] = [[1.0, 0.1], [0.2, 0.4]];
 /// Rows and columns of a tile of the matrix unit, and cycles to load and store one.
 const SIDE: f64 = 32.0;
 const TURN: f64 = 400.0;
+/// Cycles to start a sweep: its rows are streams from memory, and streams begin slowly.
+const SWEEP_START: f64 = 300.0;
 /// Cycles to start a register tile.
 const TILE: f64 = 25.0;
 
@@ -151,13 +155,14 @@ fn contract(c: &ContractWork, leaf: &Leaf, tree: &Tree, target: &Target, pick: P
     if m <= 0.0 || n <= 0.0 || k <= 0.0 {
         return 0.0;
     }
+    let plain = if target.vector_bytes >= 64 { PACK } else { PACK_NARROW };
     let pack = |i: usize| {
         if c.matrix.is_some() {
             PACK_LANES[i][usize::from(c.transposed[i])]
         } else if c.converted[i] {
-            PACK[2]
+            plain[2]
         } else {
-            PACK[usize::from(c.transposed[i])]
+            plain[usize::from(c.transposed[i])]
         }
     };
     let in_place = c.in_place.unwrap_or(m <= FEW) && !c.transposed[1];
@@ -206,7 +211,7 @@ fn sweeps(c: &ContractWork, target: &Target, [m, n, k]: [f64; 3]) -> f64 {
     let groups = (m / SWEEP).ceil();
     let rows = m / groups;
     let vectors = k * (n / lanes).ceil();
-    groups * (vectors * (rows * 2.5 / per_cycle).max(1.0) + k / SWEEP * TILE)
+    groups * (vectors * (rows * 2.5 / per_cycle).max(1.0) + k / SWEEP * SWEEP_START)
 }
 
 /// The register tile that fills the registers.

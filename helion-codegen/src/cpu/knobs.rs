@@ -143,12 +143,12 @@ struct Features<'a> {
 }
 
 impl<'a> Features<'a> {
-    fn of(f: &'a Function) -> Features<'a> {
+    fn of(f: &'a Function, isa: Isa) -> Features<'a> {
         let facts = Facts::new(f);
         let mut all = Features { ahead: facts.reads_again(), streams: facts.streams(), ..Features::default() };
         all.stmts(&f.body);
         all.in_place = all.products.iter().any(|c| adjacent_columns(f, c));
-        all.ahead |= all.in_place;
+        all.ahead |= all.in_place && super::contract::fetches_in_sweeps(isa);
         all
     }
 
@@ -192,7 +192,7 @@ fn adjacent_columns(f: &Function, c: &Contract) -> bool {
 
 /// Adds the slots that apply to a kernel scheduled with its default config, the default first.
 pub fn add_knobs(f: &Function, space: &mut ConfigSpace, target: &Target) {
-    let features = Features::of(f);
+    let features = Features::of(f, isa(target));
     let mut add = |knob: Knob, values: &[u64]| space.add(Slot::kernel(knob), values.to_vec());
     if !features.products.is_empty() {
         let isa = isa(target);
@@ -251,7 +251,7 @@ pub fn legal(config: &Config, target: &Target) -> Result<(), String> {
 /// the default, and those of knobs that do not apply. Functions that print alike then have the same code.
 pub fn settle(f: &mut Function, target: &Target) {
     let knobs = Knobs::of(&f.config);
-    let features = Features::of(f);
+    let features = Features::of(f, isa(target));
     let standard = Blocks::default();
     let differs = |v: u64, standard: u64, bound: fn(&Contract) -> Option<u64>| {
         let cut = |v: u64, c: &Contract| bound(c).map_or(v, |b| v.min(b));

@@ -124,7 +124,7 @@ impl Roles {
             }
             Role { cols: true, .. } => {
                 let columns = if small_vectors { 64 * lanes } else { 16 * lanes };
-                (columns, times(wide, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]))
+                (columns, times(wide, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256]))
             }
             Role { summed: true, .. } => (512, vec![64, 96, 128, 192, 256, 384, 768, 1024, 1536, 2048, 4096]),
             // Columns: few enough for each thread to get some, enough for whole cache lines.
