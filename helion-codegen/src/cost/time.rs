@@ -20,6 +20,11 @@ const KC: f64 = 512.0;
 const NC: f64 = 2048.0;
 /// Products with at most so many rows read the right operand where it lies.
 const FEW: f64 = 16.0;
+/// Products with at most so many rows sum along `k`, where its steps are adjacent in both operands and at least so many.
+const FEW_ALONG: f64 = 16.0;
+const LONG: f64 = 192.0;
+/// Cycles to add up the lanes of such a sum.
+const FOLD: f64 = 5.0;
 /// Rows that then go over it at once.
 const SWEEP: f64 = 8.0;
 /// Cycles to pack an element: as it lies, across rows, with conversion.
@@ -166,7 +171,10 @@ fn contract(c: &ContractWork, leaf: &Leaf, tree: &Tree, target: &Target, pick: P
         }
     };
     let in_place = c.in_place.unwrap_or(m <= FEW) && !c.transposed[1];
-    let once = if in_place {
+    let along = c.in_place.unwrap_or(m <= FEW_ALONG && k >= LONG);
+    let once = if along && c.transposed == [true, true] && c.matrix.is_none() && c.dtype.is_float() {
+        sums_along(c, target, [m, n, k])
+    } else if in_place {
         sweeps(c, target, [m, n, k]) + m * k * pack(0)
     } else {
         let nc = c.blocks[1].map_or(NC, |nc| nc as f64);
@@ -212,6 +220,13 @@ fn sweeps(c: &ContractWork, target: &Target, [m, n, k]: [f64; 3]) -> f64 {
     let rows = m / groups;
     let vectors = k * (n / lanes).ceil();
     groups * (vectors * (rows * 2.5 / per_cycle).max(1.0) + k / SWEEP * SWEEP_START)
+}
+
+/// Cycles of a product whose kernels sum along `k`.
+fn sums_along(c: &ContractWork, target: &Target, [m, n, k]: [f64; 3]) -> f64 {
+    let lanes = (f64::from(target.vector_bytes) / c.dtype.size() as f64).max(1.0);
+    let per_cycle = f64::from(target.speed.vector_ops) / 10.0;
+    m * n * ((k / lanes).ceil() * 1.15 / per_cycle + FOLD)
 }
 
 /// The register tile that fills the registers.

@@ -406,6 +406,10 @@ unsafe fn transpose(source: *const u8, minor: Minor, k: usize, to: *mut f32) -> 
     const LINE: usize = 16;
     for j0 in (0..whole).step_by(LINE) {
         let end = whole.min(j0 + LINE);
+        // The next panel's, which is as far away in time as packing this one takes.
+        for i in 0..minor.count {
+            fetch(source.wrapping_offset((i + minor.width) as isize * minor.stride).cast::<f32>().wrapping_add(j0), 1);
+        }
         for i in (0..fours).step_by(4) {
             for j in (j0..end).step_by(4) {
                 let (mut a, mut b, mut c, mut d) = (row(i, j), row(i + 1, j), row(i + 2, j), row(i + 3, j));

@@ -4,7 +4,7 @@ use super::flow::Window;
 use super::{Lower, Stride, Tensor};
 use crate::cpu::Error;
 use crate::cpu::contract::driver::{self, Word};
-use crate::cpu::contract::{Form, Kernels, TilePrograms, form, sweeps};
+use crate::cpu::contract::{Form, Kernels, TilePrograms, along, form, sweeps};
 use crate::cpu::vector::Isa;
 use cranelift_codegen::ir::{self, InstBuilder, StackSlotData, StackSlotKind, types};
 use helion_ir::dtype::DType;
@@ -64,6 +64,7 @@ impl Lower<'_> {
         let Some(scratch) = self.spare else { return Ok(false) };
         let Some(mut kernels) = self.product_kernels(c, &form) else { return Ok(false) };
         let few = self.sweeps(c, rhs, acc.dtype, &mut kernels);
+        let along = self.along(c, [lhs, rhs], acc.dtype, &mut kernels);
         let Some((name, address)) = driver::entry(acc.dtype) else { return Ok(false) };
         let driver = self.programs.helper(name, address);
         let block = StackSlotData::new(StackSlotKind::ExplicitSlot, (Word::COUNT * 8) as u32, 3);
@@ -74,6 +75,10 @@ impl Lower<'_> {
         }
         let few = self.iconst(types::I64, few);
         self.put(block, Word::Few, few);
+        for (word, v) in [Word::FewAlong, Word::AlongColumns].into_iter().zip(along) {
+            let v = self.iconst(types::I64, v);
+            self.put(block, word, v);
+        }
         for (word, index) in kernels {
             let f = self.program_ref(index);
             let at = self.b.ins().func_addr(types::I64, f);
@@ -159,6 +164,23 @@ impl Lower<'_> {
         let Some(compiled) = compiled else { return 0 };
         kernels.extend(driver::SWEEP_KERNELS.into_iter().zip(compiled));
         most as i64
+    }
+
+    /// Compiles the kernels that sum along `k`; the most rows they are for, and the columns of the widest.
+    fn along(&mut self, c: &Contract, operands: [&Window; 2], acc: DType, kernels: &mut Vec<(Word, u32)>) -> [i64; 2] {
+        let [lhs, rhs] = operands;
+        let adjacent = |stride: Stride, w: &Window| stride == Stride::Const(w.dtype.size() as i64);
+        if !adjacent(lhs.col, lhs) || !adjacent(rhs.row, rhs) {
+            return [0; 2];
+        }
+        let isa = self.options.isa.unwrap_or_else(Isa::best);
+        let Some((most, columns, list)) = along(c, acc, operands.map(|w| w.dtype), isa, &self.knobs) else {
+            return [0; 2];
+        };
+        let compiled: Option<Vec<u32>> = list.iter().map(|p| self.programs.vector(p, isa)).collect();
+        let Some(compiled) = compiled else { return [0; 2] };
+        kernels.extend(driver::ALONG_KERNELS.into_iter().zip(compiled));
+        [most as i64, i64::from(columns)]
     }
 
     fn put(&mut self, block: ir::StackSlot, word: Word, v: ir::Value) {

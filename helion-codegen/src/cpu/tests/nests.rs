@@ -454,11 +454,22 @@ fn products_in_small_blocks() {
 #[test]
 fn products_that_pack_what_they_are_told() {
     let shapes = [(1, 1, 1), (1, 300, 40), (2, 5, 7), (3, 64, 16), (13, 33, 34), (16, 17, 64), (47, 40, 30), (0, 4, 3)];
+    let shapes = shapes.into_iter().chain([
+        (5, 9, 40),
+        (4, 8, 33),
+        (7, 13, 1030),
+        (1, 8, 9),
+        (3, 1, 5),
+        (2, 2, 2),
+        (1, 21, 200),
+    ]);
     let check_all = |acc: DType, right: DType, pack: &str, every: usize| {
-        for (at, (m, n, k)) in shapes.into_iter().enumerate().step_by(every) {
+        for (at, (m, n, k)) in shapes.clone().enumerate().step_by(every) {
             let transposed = (at % 2 == 1, at % 4 == 2);
             let sizes = [("s", 2), ("m", m), ("n", n), ("k", k)];
-            check(&product(acc, right, acc, transposed, &config(pack)), &sizes, 3e-4, false);
+            // Long sums of numbers of both signs lose digits.
+            let tolerance = if k > 1000 { 3e-3 } else { 3e-4 };
+            check(&product(acc, right, acc, transposed, &config(pack)), &sizes, tolerance, false);
         }
     };
     for pack in ["pack=0 stages=1", "pack=1", "pack=2", "pack=2 stages=4"] {

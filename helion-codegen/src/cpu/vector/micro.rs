@@ -6,11 +6,14 @@
 //!
 //! *Sweeps.* Comes in: a number of rows and of steps of `k`. Goes out: a program over the columns that adds to these rows
 //! of C the product of a packed panel of A by rows of B, which stay where they are.
+//!
+//! *Rows by rows.* Comes in: a number of rows of A and of columns of B, both with adjacent steps of `k`. Goes out: a program
+//! over `k` that gives all their sums of products; nothing is packed.
 
 use helion_ir::dtype::{DType, Literal};
 
 use super::builder::Builder;
-use super::ir::{Addr, Packed, Program, SlotId, Trip, Ty, Walk};
+use super::ir::{Addr, Fold, Packed, Program, SlotId, Trip, Ty, Walk};
 
 /// The words of the argument block.
 pub const A: SlotId = SlotId(0);
@@ -168,6 +171,64 @@ impl Sweep {
             for (at, sum) in places.into_iter().zip(sums) {
                 b.store(at, self.dtype, sum);
             }
+        }
+        b.finish()
+    }
+}
+
+/// Sums along `k` of some rows of A by some columns of B, where the steps of `k` of both lie side by side. The argument block:
+/// the first row of A and its bytes per row; the first column of B and its bytes per column; then the sums, which the program
+/// writes, row by row. `n` is the number of steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RowsByRows {
+    /// Rows of A.
+    pub rows: u32,
+    /// Columns of B.
+    pub columns: u32,
+    /// `f32` or `f64`.
+    pub dtype: DType,
+    /// Element types of A and B.
+    pub from: [DType; 2],
+}
+
+/// Words of the argument block before the sums.
+pub const SUMS: usize = 4;
+
+impl RowsByRows {
+    /// The program, or why there is none.
+    pub fn program(&self) -> Result<Program, String> {
+        let RowsByRows { rows, columns, dtype, from } = *self;
+        let types = [dtype, from[0], from[1]].map(Ty::of_memory);
+        let [Some(ty), Some(left), Some(right)] = types else {
+            return Err(format!("no sums of {} by {} in {dtype}", from[0], from[1]));
+        };
+        if !ty.is_float() || rows == 0 || columns == 0 || rows > 1 << 4 || columns > 1 << 4 {
+            return Err(format!("no sums of {rows} rows and {columns} columns in {dtype}"));
+        }
+        let mut b = Builder::new(&format!("rows_{rows}x{columns}_{dtype}"), Trip::Elements);
+        b.unroll(1);
+        let (a, a_stride, right_at, right_stride) = (b.pointer(), b.stride(), b.pointer(), b.stride());
+        let slots: Vec<_> = (0..rows * columns).map(|_| b.result(ty)).collect();
+        let zero = b.constant(Literal::from_bits(dtype, 0));
+        let sums: Vec<_> = slots.iter().map(|_| b.carry(zero, Some(Fold::Add))).collect();
+        b.begin_body();
+        let load = |b: &mut Builder, at: Addr, from: DType, own: Ty| {
+            let x = b.load(at, from);
+            if own == ty { x } else { b.convert(ty, x) }
+        };
+        let held: Vec<_> =
+            (0..columns).map(|j| load(&mut b, Addr::unit(right_at).row(j, right_stride), from[1], right)).collect();
+        for i in 0..rows {
+            let x = load(&mut b, Addr::unit(a).row(i, a_stride), from[0], left);
+            for (&y, (carry, sum)) in held.iter().zip(&sums[(i * columns) as usize..]) {
+                let next = b.fma(x, y, *sum);
+                b.set_next(*carry, next);
+            }
+        }
+        b.begin_after();
+        for (slot, (carry, _)) in slots.into_iter().zip(&sums) {
+            let sum = b.carried(*carry);
+            b.reduce_to(Fold::Add, slot, sum);
         }
         b.finish()
     }
