@@ -113,9 +113,15 @@ impl Roles {
             Role { cols: true, narrow: true, summed: false, .. } if target.speed.matrix_ops > 0 => {
                 (1024, times(32, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 64]))
             }
-            Role { cols: true, summed: true, .. } => (128, times(lanes, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32])),
-            // Rows that the columns stream past: few keep their state in the nearest cache.
-            Role { rows: true, .. } if streaming => (64, times(high, &[1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20])),
+            Role { cols: true, summed: true, .. } => {
+                let columns = if small_vectors { 32 * lanes } else { 128 };
+                (columns, times(lanes, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48]))
+            }
+            // Rows that the columns stream past: few keep their state in the nearest cache, many pack the columns less often.
+            Role { rows: true, .. } if streaming => {
+                let rows = if small_vectors { 240 } else { 64 };
+                (rows, times(high, &[1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 60, 80]))
+            }
             // Whole register tiles. Each tile of the grid packs its operands itself, so large ones pack less; with narrow
             // vectors there is less to gain from small ones that stay in the second cache.
             Role { rows: true, .. } => {
