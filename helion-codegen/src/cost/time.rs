@@ -37,7 +37,7 @@ const PACK_LANES: [[f64; 2]; 2] = [[1.0, 0.1], [0.2, 0.4]];
 const SIDE: f64 = 32.0;
 const TURN: f64 = 400.0;
 /// Cycles to start a sweep: its rows are streams from memory, and streams begin slowly.
-const SWEEP_START: f64 = 300.0;
+const SWEEP_START: f64 = 800.0;
 /// Cycles to start a register tile.
 const TILE: f64 = 25.0;
 

@@ -125,8 +125,9 @@ impl Roles {
             // Whole register tiles. Each tile of the grid packs its operands itself, so large ones pack less; with narrow
             // vectors there is less to gain from small ones that stay in the second cache.
             Role { rows: true, .. } => {
-                let rows = if small_vectors { 480 } else { 240 };
-                (rows, times(high, &[1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 24, 30, 40, 60, 80]))
+                // A little more than a half of 1024, a quarter of 2048 and so on, so that no small rest packs everything again.
+                let (rows, halves) = if small_vectors { (540, 44) } else { (240, 40) };
+                (rows, times(high, &[1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 24, 30, halves, 60, 90]))
             }
             Role { cols: true, .. } => {
                 let columns = if small_vectors { 64 * lanes } else { 16 * lanes };

@@ -184,7 +184,7 @@ impl Context {
             case.tolerance,
         )?);
         contestants.extend(case.crates);
-        let outcomes = race(contestants, if self.options.quick { 0.4 } else { 2.5 })?;
+        let outcomes = race(contestants, if self.options.quick { 0.4 } else { 2.0 })?;
         Ok(Measured { kernel: case.kernel, shape: case.shape, work: case.work, outcomes })
     }
 
@@ -200,7 +200,7 @@ impl Context {
         if begin.elapsed().as_secs_f64() > 0.25 {
             return Ok(None);
         }
-        let seconds = if self.options.quick { 0.3 } else { 3.0 };
+        let seconds = if self.options.quick { 0.3 } else { 2.0 };
         helion::tune(Tuner::quick().seconds(seconds).progress(false), || call().map(drop)).map_err(words)?;
         let table = Table(std::env::temp_dir().join(format!("helion-bench-{}.json", std::process::id())));
         tuning::export(&table.0).map_err(words)?;
