@@ -45,8 +45,8 @@ macro_rules! widened {
                     // SAFETY: by the caller's promise.
                     unsafe { $plain($($arg),*) }
                 }
-                // SAFETY: the caller's promise, and the machine has the instructions.
                 match widest() {
+                    // SAFETY: the caller's promise, and the machine has the instructions.
                     Isa::Amx | Isa::Avx512 => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     Isa::Avx2 => return unsafe { avx2($($arg),*) },
