@@ -34,7 +34,7 @@ DTYPES = {"f32": (np.float32, None), "bf16": (np.int16, torch.bfloat16), "i8": (
 
 # ---------------------------------------------------------------------------------------------------- onnxruntime
 
-def session(model):
+def loaded(model):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
     options.inter_op_num_threads = 1
@@ -49,7 +49,7 @@ ONNX_TYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int8): Tensor
 
 
 def onnx_op(op, inputs, constants=(), result=TensorProto.FLOAT, domain="", **attributes):
-    """One operator; `inputs` are arrays given at each call, `constants` were packed when the session was made."""
+    """One operator; `inputs` are arrays given at each call, `constants` were packed when the model was loaded."""
     return onnx_graph([(op, [f"x{i}" for i in range(len(inputs) + len(constants))], domain, attributes)], inputs, constants, result)
 
 
@@ -63,7 +63,7 @@ def onnx_graph(ops, inputs, constants=(), result=TensorProto.FLOAT):
     graph = helper.make_graph(nodes, "g", values, [out], fixed)
     opsets = [helper.make_opsetid("", 23), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    run, feed = session(model.SerializeToString()), dict(zip(names, inputs))
+    run, feed = loaded(model.SerializeToString()), dict(zip(names, inputs))
     return lambda: run.run(None, feed)[0]
 
 
@@ -244,7 +244,7 @@ def minilm(t):
         axes = {"ids": {0: "n", 1: "length"}, "mask": {0: "n", 1: "length"}}
         names = {"input_names": ["ids", "mask"], "output_names": ["vectors"], "dynamic_axes": axes}
         torch.onnx.export(sentences, (ids, mask), path, dynamo=False, opset_version=17, **names)
-    run, feed = session(path), {"ids": ids.numpy(), "mask": mask.numpy()}
+    run, feed = loaded(path), {"ids": ids.numpy(), "mask": mask.numpy()}
     return contestants | {"onnxruntime*": lambda: run.run(None, feed)[0]}
 
 
