@@ -113,6 +113,25 @@ fn configs_that_do_the_same_are_measured_once() {
 }
 
 #[test]
+fn equal_launches_share_a_search() {
+    quiet();
+    let (x, y, long) = (vector(2000), vector(2000), vector(3000));
+    let tuner = Tuner::quick().seconds(0.2).configs(4).progress(false);
+    let tuned = helion::tune(tuner, || {
+        add(&x, &y)?;
+        add(&y, &x)?;
+        add(&long, &long)?;
+        helion::with_config(&"unroll=2".parse()?, || add(&x, &y))
+    })
+    .unwrap();
+    // A clock never gives two searches the same time to the nanosecond.
+    let times: Vec<_> = tuned.tunings.iter().map(|t| t.outcome.as_ref().unwrap().time).collect();
+    assert_eq!(times.len(), 4, "{tuned}");
+    assert_eq!(times[0], times[1], "{tuned}");
+    assert!(times[0] != times[2] && times[0] != times[3] && times[2] != times[3], "{tuned}");
+}
+
+#[test]
 fn cold_caches_are_slower() {
     quiet();
     let x = matrix(64, 1024);

@@ -23,6 +23,16 @@ pub struct Target {
     pub speed: Speed,
 }
 
+/// Bytes of a line of the caches, on all machines that are known here.
+const LINE: u32 = 64;
+
+impl Target {
+    /// Whether a vector is less than a line of the caches: work for each line is then done several times.
+    pub fn narrow(&self) -> bool {
+        self.vector_bytes < LINE
+    }
+}
+
 /// How fast a device is: estimates, good enough to compare plans with. Whole numbers, so that equal facts give equal
 /// plans on every run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

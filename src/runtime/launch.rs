@@ -16,7 +16,7 @@ use super::compile::{self, Traced};
 use super::device::{Device, Machine};
 use super::explain::Report;
 use super::extent::{is_contiguous, overlaps, reach};
-use super::mode::{self, Action, Mode};
+use super::mode::{self, Action, Mode, TunedAt};
 use super::tensor::RawView;
 use super::{auto, cache, cuda, entry, exec};
 use crate::error::{Error, Result};
@@ -568,24 +568,19 @@ fn special(state: &State, mode: Mode, threads: usize, trace: impl FnOnce(&mut Bu
             }
         }
         Action::Tune => {
-            let at = (traced.id.clone(), state.place().into());
-            let (tuner, before) = mode::found(|f| {
-                let same = f.tuned_at.iter().position(|t| *t == at);
-                (f.tuner.clone(), same.map(|i| f.tunings[i].clone()))
-            });
+            let (id, place) = (traced.id.clone(), state.place().into());
+            let at = TunedAt { id, place, config: mode.config, body: state.body() };
+            let before = mode::found(|f| f.tunings.iter().find(|t| t.0 == at).map(|t| t.1.clone()));
             let tuning = match before {
                 Some(tuning) => tuning,
                 None => {
+                    let tuner = mode::found(|f| f.tuner.clone());
                     let tuning = auto::asked(state, &traced, &tuner, pinned, threads)?;
                     eprintln!("{tuning}");
                     tuning
                 }
             };
-            mode::found(|f| {
-                f.tunings.push(tuning);
-                f.bodies.push(state.body());
-                f.tuned_at.push(at);
-            });
+            mode::found(|f| f.tunings.push((at, tuning)));
         }
         Action::Compare => {
             let (tuner, configs) = mode::found(|f| (f.tuner.clone(), f.wanted.get(&state.body()).cloned()));

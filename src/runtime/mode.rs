@@ -61,16 +61,25 @@ thread_local! {
     static KNOWN: Cell<(u32, usize, Isa)> = const { Cell::new((u32::MAX, 1, Isa::Best)) };
 }
 
+/// What a tuning is for: launches with all of this equal share it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct TunedAt {
+    pub(super) id: Id,
+    /// Sizes and threads.
+    pub(super) place: Box<[u64]>,
+    /// The number of the pinned config.
+    pub(super) config: u64,
+    /// The kernel's body.
+    pub(super) body: u64,
+}
+
 /// Results of the launches of one special mode.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) tuner: Tuner,
     pub(super) reports: Vec<Report>,
-    pub(super) tunings: Vec<Tuning>,
-    /// The kernel's body of each tuning.
-    pub(super) bodies: Vec<u64>,
-    /// Kernel, sizes and threads of each tuning.
-    pub(super) tuned_at: Vec<(Id, Box<[u64]>)>,
+    /// What was tuned, and what for.
+    pub(super) tunings: Vec<(TunedAt, Tuning)>,
     /// What to measure, by the kernel's body, and what came out.
     pub(super) wanted: HashMap<u64, Vec<Config>>,
     pub(super) rows: Vec<Row>,
@@ -203,25 +212,23 @@ pub fn explain<R>(f: impl FnOnce() -> Result<R>) -> Result<Explained> {
 /// # Errors
 /// What `f` returns.
 pub fn tune<R>(tuner: impl Into<Tuner>, f: impl FnOnce() -> Result<R>) -> Result<Tuned> {
-    let tuner = tuner.into();
-    let outer = found(|x| {
-        let tuner = std::mem::replace(&mut x.tuner, tuner);
-        (tuner, std::mem::take(&mut x.tunings), std::mem::take(&mut x.tuned_at))
-    });
+    let tunings = tune_each(tuner.into(), f)?.into_iter().map(|(_, tuning)| tuning).collect();
+    Ok(Tuned { tunings })
+}
+
+fn tune_each<R>(tuner: Tuner, f: impl FnOnce() -> Result<R>) -> Result<Vec<(TunedAt, Tuning)>> {
+    let outer = found(|x| (std::mem::replace(&mut x.tuner, tuner), std::mem::take(&mut x.tunings)));
     let result = within(Mode { action: Action::Tune, ..current() }, f);
     let tunings = found(|x| {
-        (x.tuner, x.tuned_at) = (outer.0, outer.2);
+        x.tuner = outer.0;
         std::mem::replace(&mut x.tunings, outer.1)
     });
-    result.map(|_| Tuned { tunings })
+    result.map(|_| tunings)
 }
 
 /// As [`tune`], with the body of each launch's kernel.
 pub(super) fn tune_by_body(tuner: Tuner, f: impl FnOnce() -> Result<()>) -> Result<Vec<(u64, Tuning)>> {
-    let outer = found(|x| std::mem::take(&mut x.bodies));
-    let tuned = tune(tuner, f);
-    let bodies = found(|x| std::mem::replace(&mut x.bodies, outer));
-    Ok(bodies.into_iter().zip(tuned?.tunings).collect())
+    Ok(tune_each(tuner, f)?.into_iter().map(|(at, tuning)| (at.body, tuning)).collect())
 }
 
 /// Runs `f`, measuring these configs on every launch in it, by the body of its kernel.

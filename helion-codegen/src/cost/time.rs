@@ -29,7 +29,7 @@ const FOLD: f64 = 5.0;
 const SWEEP: f64 = 8.0;
 /// Cycles to pack an element: as it lies, across rows, with conversion.
 const PACK: [f64; 3] = [0.35, 1.0, 1.2];
-/// The same with vectors of less than a line of the cache.
+/// The same with narrow vectors.
 const PACK_NARROW: [f64; 3] = [1.6, 1.8, 2.2];
 /// The same in lanes of several elements, for the left and the right operand.
 const PACK_LANES: [[f64; 2]; 2] = [[1.0, 0.1], [0.2, 0.4]];
@@ -160,7 +160,7 @@ fn contract(c: &ContractWork, leaf: &Leaf, tree: &Tree, target: &Target, pick: P
     if m <= 0.0 || n <= 0.0 || k <= 0.0 {
         return 0.0;
     }
-    let plain = if target.vector_bytes >= 64 { PACK } else { PACK_NARROW };
+    let plain = if target.narrow() { PACK_NARROW } else { PACK };
     let pack = |i: usize| {
         if c.matrix.is_some() {
             PACK_LANES[i][usize::from(c.transposed[i])]

@@ -500,13 +500,7 @@ impl Build<'_> {
                 stream: false,
             });
         }
-        let dtype_of = |mem: Mem| match mem {
-            Mem::Tensor(p) => match self.f.params.get(p.index()).map(|p| &p.kind) {
-                Some(ParamKind::Tensor { dtype, .. }) => *dtype,
-                Some(ParamKind::Scalar { .. }) | None => dtype,
-            },
-            Mem::Buffer(b) => self.f.buffers.get(b.index()).map_or(dtype, |b| b.dtype),
-        };
+        let dtype_of = |mem: Mem| self.f.memory_dtype(mem).unwrap_or(dtype);
         let rank = |mem: Mem| self.memory(mem).map_or(0, |(_, dims, _)| dims.len() as u32);
         let last = |o: &Operand, axis: Option<u32>| axis.is_some_and(|a| a + 1 == rank(o.mem));
         let pinned = |knob| self.pinned(knob).map(|v| v as u32);

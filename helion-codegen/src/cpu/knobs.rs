@@ -8,7 +8,6 @@ use super::contract::{Blocks, Tile};
 use super::vector::Isa;
 use super::vectorise::Facts;
 use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
-use helion_ir::dtype::DType;
 use helion_ir::loops::{Contract, Function, Mem, Operand, ParamKind, Stmt};
 use helion_ir::target::Target;
 use helion_ir::tile::Layout;
@@ -147,7 +146,7 @@ impl<'a> Features<'a> {
         let facts = Facts::new(f);
         let mut all = Features { ahead: facts.reads_again(), streams: facts.streams(), ..Features::default() };
         all.stmts(&f.body);
-        all.in_place = all.products.iter().any(|c| used_in_place(f, c));
+        all.in_place = all.products.iter().any(|c| used_in_place(f, c, isa));
         all.ahead |= all.in_place && super::contract::fetches_in_sweeps(isa);
         all
     }
@@ -172,27 +171,25 @@ impl<'a> Features<'a> {
     }
 }
 
-/// Whether the right operand can be used where it is: its columns lie side by side, or the steps of the sum do in both
-/// operands; in types that vectors load.
-fn used_in_place(f: &Function, c: &Contract) -> bool {
-    adjacent(f, c, &c.rhs, c.rhs.col) || (adjacent(f, c, &c.rhs, c.rhs.row) && adjacent(f, c, &c.lhs, c.lhs.col))
+/// Whether the right operand can be used where it is: its columns are adjacent, in a type that vectors load, or the steps
+/// of the sum are in both operands.
+fn used_in_place(f: &Function, c: &Contract, isa: Isa) -> bool {
+    let acc = f.buffers[c.acc.index()].dtype;
+    let (Some(lhs), Some(rhs)) = (f.memory_dtype(c.lhs.mem), f.memory_dtype(c.rhs.mem)) else { return false };
+    let columns = adjacent(f, &c.rhs, c.rhs.col) && super::contract::reads_in_place(rhs, acc);
+    let steps = adjacent(f, &c.lhs, c.lhs.col) && adjacent(f, &c.rhs, c.rhs.row);
+    columns || (steps && super::contract::along::applies(acc, [lhs, rhs], isa))
 }
 
 /// Whether the elements of an operand along an axis lie side by side.
-fn adjacent(f: &Function, c: &Contract, operand: &Operand, axis: Option<u32>) -> bool {
-    let loads = |d: DType| super::contract::reads_in_place(d, f.buffers[c.acc.index()].dtype);
+fn adjacent(f: &Function, operand: &Operand, axis: Option<u32>) -> bool {
+    let last = |axes: usize| axis.is_some_and(|a| a as usize + 1 == axes);
     match operand.mem {
         Mem::Tensor(p) => match &f.params[p.index()].kind {
-            ParamKind::Tensor { dtype, dims, layout, .. } => {
-                let last = axis == Some(dims.len() as u32 - 1);
-                loads(*dtype) && last && !matches!(layout, Layout::Strided)
-            }
+            ParamKind::Tensor { dims, layout, .. } => last(dims.len()) && !matches!(layout, Layout::Strided),
             ParamKind::Scalar { .. } => false,
         },
-        Mem::Buffer(b) => {
-            let buffer = &f.buffers[b.index()];
-            loads(buffer.dtype) && axis.is_some_and(|a| a as usize + 1 == buffer.dims.len())
-        }
+        Mem::Buffer(b) => last(f.buffers[b.index()].dims.len()),
     }
 }
 

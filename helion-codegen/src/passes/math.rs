@@ -311,16 +311,21 @@ const LOG: [f32; 8] =
     [-0.500_000_6, 0.333_335_5, -0.249_934_42, 0.199_770_78, -0.168_228_12, 0.149_839_18, -0.120_673_72, 0.054_132_502];
 
 impl Expand<'_> {
-    /// `x = n ln 2 + r`; gives `n` as magic bits and `exp(r)`.
-    fn exp_core(&mut self, x: Val) -> (Val, Val) {
+    /// `x = n ln 2 + r`; gives `n` as magic bits and `r`.
+    fn reduced(&mut self, x: Val) -> (Val, Val) {
         let (log2e, magic) = (self.f(std::f32::consts::LOG2_E), self.f(MAGIC));
         let t = self.fma(x, log2e, magic);
         let n = self.sub(t, magic);
         let (hi, lo) = (self.f(-LN2_HI), self.f(-LN2_LO));
         let r = self.fma(n, hi, x);
         let r = self.fma(n, lo, r);
-        let p = self.horner(&EXP, r);
-        (self.bits(t), p)
+        (self.bits(t), r)
+    }
+
+    /// `x = n ln 2 + r`; gives `n` as magic bits and `exp(r)`.
+    fn exp_core(&mut self, x: Val) -> (Val, Val) {
+        let (n, r) = self.reduced(x);
+        (n, self.horner(&EXP, r))
     }
 
     /// `p * 2^n` in two exact-or-final steps, so that denormal results round once and 2^128 is reached.
@@ -422,16 +427,10 @@ impl Expand<'_> {
     /// `2^-n` and `(1 - exp(-r)) 2^-n` for `z = n ln 2 + r`, `z` from 0 to 40: `exp(-z)` is the first less the second, so
     /// that `1 - exp(-z)` keeps its digits near zero.
     fn falling(&mut self, z: Val) -> (Val, Val) {
-        let (log2e, magic) = (self.f(std::f32::consts::LOG2_E), self.f(MAGIC));
-        let t = self.fma(z, log2e, magic);
-        let n = self.sub(t, magic);
-        let (hi, lo) = (self.f(-LN2_HI), self.f(-LN2_LO));
-        let r = self.fma(n, hi, z);
-        let r = self.fma(n, lo, r);
+        let (n, r) = self.reduced(z);
         let r2 = self.mul(r, r);
         let p = self.horner(&FALL, r);
         let p = self.fma(r2, p, r);
-        let n = self.bits(t);
         let (n, one) = (self.shl(n, 23), self.i(127 << 23));
         let s = self.sub(one, n);
         let s = self.of_bits(s);

@@ -99,7 +99,6 @@ impl Roles {
         let (high, wide) = register_tile(target);
         let streaming = self.of.iter().any(|r| r.cols && r.summed);
         let vector = self.of.iter().any(|r| r.last_axis && !r.other_axis) || self.full;
-        let small_vectors = target.vector_registers < 32;
         let times = |unit: u64, by: &[u64]| by.iter().map(|k| unit * k).collect::<Vec<_>>();
         match role {
             Role { batch: true, .. } => (1, vec![1, 2, 4, 8]),
@@ -114,23 +113,23 @@ impl Roles {
                 (1024, times(32, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 64]))
             }
             Role { cols: true, summed: true, .. } => {
-                let columns = if small_vectors { 32 * lanes } else { 128 };
+                let columns = if target.narrow() { 32 * lanes } else { 128 };
                 (columns, times(lanes, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48]))
             }
             // Rows that the columns stream past: few keep their state in the nearest cache, many pack the columns less often.
             Role { rows: true, .. } if streaming => {
-                let rows = if small_vectors { 240 } else { 64 };
+                let rows = if target.narrow() { 240 } else { 64 };
                 (rows, times(high, &[1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 60, 80]))
             }
             // Whole register tiles. Each tile of the grid packs its operands itself, so large ones pack less; with narrow
             // vectors there is less to gain from small ones that stay in the second cache.
             Role { rows: true, .. } => {
                 // A little more than a half of 1024, a quarter of 2048 and so on, so that no small rest packs everything again.
-                let (rows, halves) = if small_vectors { (540, 44) } else { (240, 40) };
+                let (rows, halves) = if target.narrow() { (540, 44) } else { (240, 40) };
                 (rows, times(high, &[1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 24, 30, halves, 60, 90]))
             }
             Role { cols: true, .. } => {
-                let columns = if small_vectors { 64 * lanes } else { 16 * lanes };
+                let columns = if target.narrow() { 64 * lanes } else { 16 * lanes };
                 (columns, times(wide, &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256]))
             }
             Role { summed: true, .. } => (512, vec![64, 96, 128, 192, 256, 384, 768, 1024, 1536, 2048, 4096]),

@@ -66,6 +66,17 @@ impl Function {
     pub fn dtype(&self, v: Val) -> DType {
         self.values[v.index()].dtype
     }
+
+    /// The element type of a memory; `None` when there is no such memory.
+    pub fn memory_dtype(&self, mem: Mem) -> Option<DType> {
+        match mem {
+            Mem::Tensor(p) => match self.params.get(p.index())?.kind {
+                ParamKind::Tensor { dtype, .. } => Some(dtype),
+                ParamKind::Scalar { .. } => None,
+            },
+            Mem::Buffer(b) => self.buffers.get(b.index()).map(|b| b.dtype),
+        }
+    }
 }
 
 /// One axis of the grid.

@@ -4,10 +4,9 @@
 //! has it added). Panels live in the scratch memory that the block names.
 
 use super::amx::Unit;
-use super::pack::{Minor, Side, pack, pack_lanes, pack_rows_of_bytes};
+use super::pack::{Minor, Side, Source, pack, pack_lanes, pack_rows_of_bytes};
 use super::panels::Panels;
-use super::{ALONG_ONE, STEPS, SWEEPS};
-use crate::cpu::vector::micro::SUMS;
+use super::{STEPS, SWEEPS, along};
 use helion_ir::dtype::DType;
 
 macro_rules! words {
@@ -60,15 +59,16 @@ words! {
     Sweep0 "Kernel that sweeps over 8 rows.";
     Sweep1 "Kernel that sweeps over 4 rows.";
     Sweep2 "Kernel that sweeps over 1 row.";
-    FewAlong "The most rows for which kernels sum along `k`, if its steps lie side by side in both operands.";
-    AlongColumns "Columns of the widest of these kernels.";
-    Along0 "Kernel that sums 4 rows by that many columns.";
-    Along1 "Kernel that sums 2 rows by that many columns.";
-    Along2 "Kernel that sums 1 row by that many columns.";
+    FewAlong "The most rows for which kernels sum along `k`; 0 where its steps are not adjacent in both operands.";
+    LongAlong "The fewest steps of `k` for that.";
+    AlongColumns "Columns that several rows share then.";
+    Along0 "Kernel that sums 4 rows by these columns.";
+    Along1 "Kernel that sums 2 rows by these columns.";
+    Along2 "Kernel that sums 1 row by these columns.";
     Along3 "Kernel that sums 4 rows by 1 column.";
     Along4 "Kernel that sums 2 rows by 1 column.";
     Along5 "Kernel that sums 1 row by 1 column.";
-    Along6 "Kernel that sums a single row by `ALONG_ONE` columns.";
+    Along6 "Kernel for a single row.";
 }
 
 /// Edge kernels: their rows and where they are, largest first.
@@ -81,10 +81,6 @@ pub(in super::super) const EDGES: [(Word, Word); 5] = [
 ];
 /// Kernels that sweep, as [`SWEEPS`] says.
 pub(in super::super) const SWEEP_KERNELS: [Word; SWEEPS.len()] = [Word::Sweep0, Word::Sweep1, Word::Sweep2];
-
-/// Kernels that sum along `k`, as [`along_kernels`](super::along_kernels) says.
-pub(in super::super) const ALONG_KERNELS: [Word; 7] =
-    [Word::Along0, Word::Along1, Word::Along2, Word::Along3, Word::Along4, Word::Along5, Word::Along6];
 
 /// A micro-kernel: `(A panel, B panel, C, bytes per row of C)` and steps of `k`.
 pub(super) type Kernel = unsafe extern "C" fn(slots: *mut u64, k: u64);
@@ -159,33 +155,28 @@ pub(in super::super) fn entry(acc: DType) -> Option<(&'static str, usize)> {
 }
 
 /// The block of words, read.
-struct Job {
+pub(super) struct Job {
     words: *const u64,
 }
 
 impl Job {
-    fn word(&self, w: Word) -> u64 {
+    pub(super) fn word(&self, w: Word) -> u64 {
         // SAFETY: the caller of `contract` passes a full block.
         unsafe { *self.words.add(w as usize) }
     }
-    fn size(&self, w: Word) -> usize {
+    pub(super) fn size(&self, w: Word) -> usize {
         // Extents are signed; not positive means none.
         usize::try_from(self.word(w) as i64).unwrap_or(0)
     }
-    fn step(&self, w: Word) -> isize {
+    pub(super) fn step(&self, w: Word) -> isize {
         self.word(w) as i64 as isize
     }
     fn panels(&self) -> Panels {
         Panels::numbered(self.size(Word::Panels))
     }
-    fn kernel(&self, w: Word) -> Kernel {
+    pub(super) fn kernel(&self, w: Word) -> Kernel {
         // SAFETY: the word is the address of a compiled micro-kernel with this signature.
         unsafe { std::mem::transmute::<usize, Kernel>(self.word(w) as usize) }
-    }
-    /// Whether the steps of `k` of both operands are adjacent.
-    fn steps_lie_side_by_side(&self) -> bool {
-        let size = |w| DType::ALL[self.size(w)].size() as isize;
-        self.step(Word::LhsCol) == size(Word::LhsType) && self.step(Word::RhsRow) == size(Word::RhsType)
     }
     /// The smallest kernel with at least `rows` rows.
     fn kernel_for(&self, rows: usize) -> (usize, Kernel) {
@@ -219,9 +210,9 @@ unsafe extern "C" fn contract<T: Number>(words: *mut u64, _: u64) {
         }
         return;
     }
-    if m <= job.size(Word::FewAlong) && job.steps_lie_side_by_side() {
-        // SAFETY: by the caller's promise.
-        return unsafe { rows_by_rows::<T>(&job, [m, n, k], accumulate) };
+    if along::wanted(&job, m, k) {
+        // SAFETY: by the caller's promise; the block has such kernels where steps are adjacent.
+        return unsafe { along::multiply::<T>(&job, [m, n, k], accumulate) };
     }
     let mut done = 0;
     if m <= job.size(Word::Few) {
@@ -290,57 +281,6 @@ fn each_sweep(rows: usize, mut f: impl FnMut(usize, usize, Word)) {
     }
 }
 
-/// The whole product by sums along `k`. A few columns of the right operand stay in the first cache while all rows pass.
-unsafe fn rows_by_rows<T: Number>(job: &Job, [m, n, k]: [usize; 3], accumulate: bool) {
-    let one = ALONG_ONE as usize;
-    let widest = if m == 1 { one } else { job.size(Word::AlongColumns) };
-    let (lhs_row, rhs_col, acc_row) = (job.step(Word::LhsRow), job.step(Word::RhsCol), job.step(Word::AccRow));
-    let bytes = |w| DType::ALL[job.size(w)].size();
-    let (lhs_size, rhs_size) = (bytes(Word::LhsType), bytes(Word::RhsType));
-    for k0 in (0..k).step_by(ALONG) {
-        let kb = ALONG.min(k - k0);
-        let add = accumulate || k0 > 0;
-        let lhs = (job.word(Word::Lhs) as *const u8).wrapping_add(k0 * lhs_size);
-        let rhs = (job.word(Word::Rhs) as *const u8).wrapping_add(k0 * rhs_size);
-        let mut j = 0;
-        while j < n {
-            let columns = if n - j >= widest { widest } else { 1 };
-            let b = rhs.wrapping_offset(j as isize * rhs_col);
-            let mut i = 0;
-            while i < m {
-                let (rows, kernel) = match m - i {
-                    4.. => (4, 0),
-                    2.. => (2, 1),
-                    _ => (1, 2),
-                };
-                let kernel = match (columns == widest, m) {
-                    (true, 1) => ALONG_KERNELS.len() - 1,
-                    (true, _) => kernel,
-                    (false, _) => kernel + 3,
-                };
-                let kernel = job.kernel(ALONG_KERNELS[kernel]);
-                let a = lhs.wrapping_offset(i as isize * lhs_row);
-                let mut slots = [0u64; SUMS + MOST_SUMS];
-                slots[..SUMS].copy_from_slice(&[a as u64, lhs_row as u64, b as u64, rhs_col as u64]);
-                // SAFETY: so many rows, columns and steps exist; the block has room for all sums.
-                unsafe { kernel(slots.as_mut_ptr(), kb as u64) };
-                for (at, bits) in slots[SUMS..][..rows * columns].iter().enumerate() {
-                    let (row, column) = (i + at / columns, j + at % columns);
-                    let to = (job.word(Word::Acc) as *mut u8).wrapping_offset(row as isize * acc_row);
-                    let sum = T::from_word(*bits);
-                    // SAFETY: the element is in the accumulator.
-                    unsafe {
-                        let to = to.cast::<T>().add(column);
-                        *to = if add { (*to).plus(sum) } else { sum };
-                    }
-                }
-                i += rows;
-            }
-            j += columns;
-        }
-    }
-}
-
 unsafe fn clear<T: Number>(job: &Job, m: usize, n: usize) {
     let acc = job.word(Word::Acc) as *mut u8;
     for i in 0..m {
@@ -354,10 +294,6 @@ unsafe fn clear<T: Number>(job: &Job, m: usize, n: usize) {
 const GROUP: usize = 8;
 /// Lanes of steps of `k` packed for one panel before the next panel of the group.
 const STRIP: usize = 16;
-/// Steps of `k` that kernels sum along at once: the rows of the left operand stay in the second cache.
-const ALONG: usize = 1024;
-/// The most sums of such a kernel.
-const MOST_SUMS: usize = 24;
 /// Lanes that are left free after a panel of the right operand, for each of its columns: at a distance of a power of two all
 /// panels would lie in the same few sets of the caches.
 pub(super) const GAP: usize = 1;
@@ -416,14 +352,15 @@ unsafe fn pack_columns<T: Number>(job: &Job, (k0, kb): (usize, usize), (n0, nb):
         let sb = strip.min(kb - s0);
         for j in (0..nb).step_by(width) {
             let minor = Minor { count: width.min(nb - j), width, stride: col };
-            let source = start.wrapping_offset(s0 as isize * row + j as isize * col);
+            let at = start.wrapping_offset(s0 as isize * row + j as isize * col);
+            let source = Source { at, from, minor, step: row, k: sb };
             // SAFETY: by the caller's promise; a strip is a whole number of lanes.
             unsafe {
                 match panels {
-                    Panels::Single => pack(source, from, minor, row, sb, to.add(j * pitch + s0 * width)),
+                    Panels::Single => pack(source, to.add(j * pitch + s0 * width)),
                     Panels::Lanes(_) | Panels::Tiles(_) => {
                         let to = to.add(j * pitch + s0 / panels.per_lane() * width);
-                        pack_lanes(source, from, minor, row, sb, to.cast(), (panels, Side::Right));
+                        pack_lanes(source, to.cast(), panels, Side::Right);
                     }
                 }
             }
@@ -455,15 +392,16 @@ unsafe fn pack_panel<T: Number>(
 ) {
     let from = DType::ALL[job.size(Word::LhsType)];
     let (row, col) = (job.step(Word::LhsRow), job.step(Word::LhsCol));
-    let source = (job.word(Word::Lhs) as *const u8).wrapping_offset(m0 as isize * row + k0 as isize * col);
+    let at_first = (job.word(Word::Lhs) as *const u8).wrapping_offset(m0 as isize * row + k0 as isize * col);
     let minor = Minor { count, width, stride: row };
+    let source = Source { at: at_first, from, minor, step: col, k: kb };
     // SAFETY: the rows lie in the left operand, the panel in scratch memory.
     unsafe {
         let to = to.cast::<T>().add(at);
         match panels {
-            Panels::Single => pack(source, from, minor, col, kb, to),
-            Panels::Lanes(_) => pack_lanes(source, from, minor, col, kb, to.cast(), (panels, Side::Left)),
-            Panels::Tiles(_) => pack_rows_of_bytes(source, from.size(), minor, col, kb, to.cast()),
+            Panels::Single => pack(source, to),
+            Panels::Lanes(_) => pack_lanes(source, to.cast(), panels, Side::Left),
+            Panels::Tiles(_) => pack_rows_of_bytes(at_first, from.size(), minor, col, kb, to.cast()),
         }
     }
 }

@@ -13,11 +13,12 @@
 //! accumulator, which is small. Steps of `k` that are left over at the end are packed.
 //!
 //! *Rows by rows.* Where the steps of `k` of both operands lie side by side, as in a layer whose weights are stored by
-//! outputs, and rows are few, nothing is packed either: kernels sum along `k`.
+//! outputs, and rows are few, nothing is packed either: kernels sum along `k` (`along`).
 //!
 //! *Matrix unit.* Where the machine has one for the operands' types, panels take its form and its kernels, which are
 //! precompiled (`amx`), the place of vector programs.
 
+pub(super) mod along;
 mod amx;
 pub(super) mod driver;
 mod pack;
@@ -28,7 +29,7 @@ mod tests;
 use super::knobs::{Knobs, Pack};
 use super::vector::Isa;
 use super::vector::ir::{Packed, Program, Ty};
-use super::vector::micro::{MicroKernel, RowsByRows, Sweep};
+use super::vector::micro::{MicroKernel, Sweep};
 use amx::Matrix;
 pub(super) use amx::exists as has_matrix_unit;
 use driver::Word;
@@ -62,17 +63,6 @@ const LONGER: u64 = 4;
 pub(super) const STEPS: u32 = 8;
 /// Rows of the kernels that sweep, in the order of their words.
 pub(super) const SWEEPS: [u32; 3] = [8, 4, 1];
-
-/// The most rows that are multiplied by rows, where the config does not say: with more, packing pays.
-const FEW_ALONG: u64 = 16;
-/// The fewest steps of `k` for that: adding up the lanes in the end takes as long as dozens of them.
-const LONG: u64 = 192;
-/// Columns that a single row is multiplied by at once: as many streams as memory serves well.
-pub(super) const ALONG_ONE: u32 = 8;
-/// Rows and columns of the kernels that sum along `k`, in the order of their words; `columns` is what several rows share.
-pub(super) fn along_kernels(columns: u32) -> [(u32, u32); 7] {
-    [(4, columns), (2, columns), (1, columns), (4, 1), (2, 1), (1, 1), (1, ALONG_ONE)]
-}
 
 /// A register tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +208,7 @@ pub(super) fn reads_in_place(from: DType, acc: DType) -> bool {
 }
 
 /// Whether sweeps fetch what the next ones read. Vectors that are less than a line of the cache would ask for each line
-/// several times, which costs more than it saves: on an AMD EPYC with AVX2 a product of 16 rows takes 1.35 times as long.
+/// several times, which costs more than it saves.
 pub(super) fn fetches_in_sweeps(isa: Isa) -> bool {
     isa.vector_bytes() >= 64
 }
@@ -238,30 +228,6 @@ pub(super) fn sweeps(c: &Contract, acc: DType, rhs: DType, isa: Isa, knobs: &Kno
     let ahead = if fetches_in_sweeps(isa) { knobs.ahead } else { 0 };
     let sweep = |rows| Sweep { rows, steps: STEPS, dtype: acc, from: rhs, ahead, group }.program().ok();
     Some((most, SWEEPS.into_iter().map(sweep).collect::<Option<Vec<_>>>()?))
-}
-
-/// The kernels that sum along `k`, the most rows they are for, and the columns of the widest.
-pub(super) fn along(
-    c: &Contract,
-    acc: DType,
-    [lhs, rhs]: [DType; 2],
-    isa: Isa,
-    knobs: &Knobs,
-) -> Option<(u64, u32, Vec<Program>)> {
-    let most = match knobs.pack {
-        Pack::Both => return None,
-        Pack::Auto => FEW_ALONG,
-        Pack::Left => i64::MAX as u64,
-    };
-    let few_steps = c.k.bound.is_some_and(|b| b < LONG) && knobs.pack == Pack::Auto;
-    let in_lanes = packed(acc, lhs, rhs).is_some_and(|p| isa.multiplies(p));
-    if few_steps || in_lanes || isa == Isa::Clif128 || !reads_in_place(lhs, acc) || !reads_in_place(rhs, acc) {
-        return None;
-    }
-    // The sums, the columns and one row share the registers.
-    let columns = if isa.registers() >= 32 { 6 } else { 3 };
-    let kernel = |(rows, columns)| RowsByRows { rows, columns, dtype: acc, from: [lhs, rhs] }.program().ok();
-    Some((most, columns, along_kernels(columns).into_iter().map(kernel).collect::<Option<Vec<_>>>()?))
 }
 
 impl Form {

@@ -31,7 +31,6 @@ fn widest() -> Isa {
 macro_rules! widened {
     ($(#[$doc:meta])* fn $name:ident$(<$t:ident>)?($($arg:ident: $ty:ty),* $(,)?) = $plain:ident) => {
         $(#[$doc])*
-        #[allow(clippy::too_many_arguments)]
         pub(super) unsafe fn $name$(<$t: Number>)?($($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             {
@@ -70,16 +69,32 @@ pub(super) struct Minor {
     pub stride: isize,
 }
 
+/// What a panel is packed from.
+#[derive(Clone, Copy)]
+pub(super) struct Source {
+    /// The first element.
+    pub at: *const u8,
+    /// Element type.
+    pub from: DType,
+    /// Rows or columns.
+    pub minor: Minor,
+    /// Bytes per step of `k`.
+    pub step: isize,
+    /// Steps of `k`.
+    pub k: usize,
+}
+
 widened! {
-    /// Packs one panel. `step` is the source's bytes per step of `k`.
+    /// Packs one panel.
     ///
     /// # Safety
     /// `count` by `k` elements of type `from` lie at the source; `width * k` elements fit at `to`.
-    fn pack<T>(source: *const u8, from: DType, minor: Minor, step: isize, k: usize, to: *mut T) = pack_plain
+    fn pack<T>(source: Source, to: *mut T) = pack_plain
 }
 
 #[inline(always)]
-unsafe fn pack_plain<T: Number>(source: *const u8, from: DType, minor: Minor, step: isize, k: usize, to: *mut T) {
+unsafe fn pack_plain<T: Number>(source: Source, to: *mut T) {
+    let Source { at: source, from, minor, step, k } = source;
     // SAFETY: of all arms by the caller's promise; the arm fits the source's type, and `T` is the type tested.
     macro_rules! go {
         ($source:ty, $to:ty, $convert:expr) => {
@@ -130,27 +145,12 @@ widened! {
     ///
     /// # Safety
     /// As of [`pack`]; a lane is one element, and there is room for the words for rows.
-    fn pack_lanes(
-        source: *const u8,
-        from: DType,
-        minor: Minor,
-        step: isize,
-        k: usize,
-        to: *mut u32,
-        form: (Panels, Side),
-    ) = pack_lanes_plain
+    fn pack_lanes(source: Source, to: *mut u32, panels: Panels, side: Side) = pack_lanes_plain
 }
 
 #[inline(always)]
-unsafe fn pack_lanes_plain(
-    source: *const u8,
-    from: DType,
-    minor: Minor,
-    step: isize,
-    k: usize,
-    to: *mut u32,
-    (panels, side): (Panels, Side),
-) {
+unsafe fn pack_lanes_plain(source: Source, to: *mut u32, panels: Panels, side: Side) {
+    let Source { at: source, from, minor, step, k } = source;
     let offset = panels == Panels::Lanes(Packed::I8);
     let headed = offset && side == Side::Left;
     let flip = if offset && side == Side::Right { 0x8080_8080 } else { 0 };

@@ -1,6 +1,6 @@
 //! Packing, and whole products against plain loops.
 
-use super::pack::{Minor, Side, pack, pack_lanes};
+use super::pack::{Minor, Side, Source, pack, pack_lanes};
 use super::panels::Panels;
 use crate::cpu::vector::ir::Packed;
 use helion_ir::dtype::DType;
@@ -15,7 +15,10 @@ fn panels_are_padded_and_transposed() {
             let mut to = vec![-1f32; width * k];
             let minor = Minor { count, width, stride };
             // SAFETY: the largest offset is below 70 elements, and the panel has `width * k`.
-            unsafe { pack(source.as_ptr().cast(), DType::F32, minor, step, k, to.as_mut_ptr()) };
+            unsafe {
+                let at = source.as_ptr().cast();
+                pack(Source { at, from: DType::F32, minor, step, k }, to.as_mut_ptr());
+            }
             for j in 0..k {
                 for i in 0..width {
                     let at = (i as isize * stride + j as isize * step) / 4;
@@ -50,7 +53,10 @@ fn shared_lanes_hold_steps_in_order() {
                     let mut to = vec![7u32; width * (depth + usize::from(headed))];
                     let minor = Minor { count, width, stride };
                     // SAFETY: the largest offset is below 600 elements, and the panel has the words it needs.
-                    unsafe { pack_lanes(source, from, minor, step, k, to.as_mut_ptr(), (Panels::Lanes(packed), side)) };
+                    unsafe {
+                        let source = Source { at: source, from, minor, step, k };
+                        pack_lanes(source, to.as_mut_ptr(), Panels::Lanes(packed), side);
+                    }
                     let value = |i: usize, j: usize| match i < count && j < k {
                         true => element((i as isize * stride + j as isize * step) / size),
                         false => 0,

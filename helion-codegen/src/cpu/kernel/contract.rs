@@ -8,7 +8,7 @@ use crate::cpu::contract::{Form, Kernels, TilePrograms, along, form, sweeps};
 use crate::cpu::vector::Isa;
 use cranelift_codegen::ir::{self, InstBuilder, StackSlotData, StackSlotKind, types};
 use helion_ir::dtype::DType;
-use helion_ir::loops::{Contract, Mem, ParamKind};
+use helion_ir::loops::{Contract, Mem};
 
 /// What runs for each batch, at the addresses of both operands and the result.
 type Walker<'a, S> = dyn FnMut(&mut S, [ir::Value; 3]) -> Result<(), Error> + 'a;
@@ -27,14 +27,7 @@ impl Lower<'_> {
 
     /// The element type of a memory, also before memories have places.
     fn memory_type(&self, mem: Mem) -> Result<DType, Error> {
-        let found = match mem {
-            Mem::Tensor(p) => self.source.params.get(p.index()).and_then(|p| match p.kind {
-                ParamKind::Tensor { dtype, .. } => Some(dtype),
-                ParamKind::Scalar { .. } => None,
-            }),
-            Mem::Buffer(b) => self.source.buffers.get(b.index()).map(|b| b.dtype),
-        };
-        found.ok_or_else(|| Error::Malformed("a matrix operand does not exist".into()))
+        self.source.memory_dtype(mem).ok_or_else(|| Error::Malformed("a matrix operand does not exist".into()))
     }
 
     /// Scratch memory for the packed panels, from the accumulator's capacity.
@@ -64,7 +57,7 @@ impl Lower<'_> {
         let Some(scratch) = self.spare else { return Ok(false) };
         let Some(mut kernels) = self.product_kernels(c, &form) else { return Ok(false) };
         let few = self.sweeps(c, rhs, acc.dtype, &mut kernels);
-        let along = self.along(c, [lhs, rhs], acc.dtype, &mut kernels);
+        let along = self.along([lhs, rhs], acc.dtype, &mut kernels);
         let Some((name, address)) = driver::entry(acc.dtype) else { return Ok(false) };
         let driver = self.programs.helper(name, address);
         let block = StackSlotData::new(StackSlotKind::ExplicitSlot, (Word::COUNT * 8) as u32, 3);
@@ -75,7 +68,7 @@ impl Lower<'_> {
         }
         let few = self.iconst(types::I64, few);
         self.put(block, Word::Few, few);
-        for (word, v) in [Word::FewAlong, Word::AlongColumns].into_iter().zip(along) {
+        for (word, v) in [Word::FewAlong, Word::LongAlong, Word::AlongColumns].into_iter().zip(along) {
             let v = self.iconst(types::I64, v);
             self.put(block, word, v);
         }
@@ -166,21 +159,20 @@ impl Lower<'_> {
         most as i64
     }
 
-    /// Compiles the kernels that sum along `k`; the most rows they are for, and the columns of the widest.
-    fn along(&mut self, c: &Contract, operands: [&Window; 2], acc: DType, kernels: &mut Vec<(Word, u32)>) -> [i64; 2] {
+    /// Compiles the kernels that sum along `k`; the most rows and the fewest steps they are for, and the columns that
+    /// several rows share.
+    fn along(&mut self, operands: [&Window; 2], acc: DType, kernels: &mut Vec<(Word, u32)>) -> [i64; 3] {
         let [lhs, rhs] = operands;
         let adjacent = |stride: Stride, w: &Window| stride == Stride::Const(w.dtype.size() as i64);
         if !adjacent(lhs.col, lhs) || !adjacent(rhs.row, rhs) {
-            return [0; 2];
+            return [0; 3];
         }
         let isa = self.options.isa.unwrap_or_else(Isa::best);
-        let Some((most, columns, list)) = along(c, acc, operands.map(|w| w.dtype), isa, &self.knobs) else {
-            return [0; 2];
-        };
-        let compiled: Option<Vec<u32>> = list.iter().map(|p| self.programs.vector(p, isa)).collect();
-        let Some(compiled) = compiled else { return [0; 2] };
-        kernels.extend(driver::ALONG_KERNELS.into_iter().zip(compiled));
-        [most as i64, i64::from(columns)]
+        let Some(plan) = along::plan(acc, operands.map(|w| w.dtype), isa, &self.knobs) else { return [0; 3] };
+        let compiled: Option<Vec<u32>> = plan.kernels.iter().map(|p| self.programs.vector(p, isa)).collect();
+        let Some(compiled) = compiled else { return [0; 3] };
+        kernels.extend(along::KERNELS.into_iter().zip(compiled));
+        [plan.most_rows as i64, plan.least_steps as i64, i64::from(plan.columns)]
     }
 
     fn put(&mut self, block: ir::StackSlot, word: Word, v: ir::Value) {

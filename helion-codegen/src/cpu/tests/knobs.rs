@@ -37,7 +37,7 @@ fn space(f: &loops::Function) -> ConfigSpace {
 
 /// Whether products fetch something ahead: where a vector is a whole line of the cache.
 fn fetches_ahead() -> bool {
-    host_target().vector_bytes >= 64
+    !host_target().narrow()
 }
 
 fn f32_product() -> loops::Function {

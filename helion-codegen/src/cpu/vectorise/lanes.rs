@@ -248,7 +248,7 @@ impl<'a> Emitter<'a> {
     }
 
     fn load(&mut self, mem: Mem, masked: bool, inst: &Inst) -> Option<V> {
-        let d = self.a.facts.mem_dtype(mem)?;
+        let d = self.a.facts.f.memory_dtype(mem)?;
         lane_type(d)?;
         if !masked {
             let at = self.address(mem, &inst.args)?;
@@ -267,7 +267,7 @@ impl<'a> Emitter<'a> {
     }
 
     fn store(&mut self, mem: Mem, masked: bool, inst: &Inst) -> Option<()> {
-        let d = self.a.facts.mem_dtype(mem)?;
+        let d = self.a.facts.f.memory_dtype(mem)?;
         lane_type(d)?;
         let (value, rest) = inst.args.split_first()?;
         let (index, mask) = if masked { rest.split_last().map(|(m, i)| (i, Some(*m)))? } else { (rest, None) };

@@ -147,16 +147,6 @@ impl<'a> Facts<'a> {
         strides.reverse();
         Some(strides)
     }
-
-    fn mem_dtype(&self, mem: Mem) -> Option<DType> {
-        match mem {
-            Mem::Tensor(p) => match self.f.params.get(p.index())?.kind {
-                ParamKind::Tensor { dtype, .. } => Some(dtype),
-                ParamKind::Scalar { .. } => None,
-            },
-            Mem::Buffer(b) => self.f.buffers.get(b.index()).map(|b| b.dtype),
-        }
-    }
 }
 
 fn note_consts(list: &[Inst], consts: &mut HashMap<Val, Literal>) {
