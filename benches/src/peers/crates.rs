@@ -17,12 +17,14 @@ const TOLERANCE: f32 = 1e-4;
 /// # Errors
 /// When a result differs from `want`.
 pub fn products<'a>(
-    (a, b): (&'a [f32], &'a [f32]),
-    [m, k, n]: [usize; 3],
+    (a, b): (&'a helion::Tensor<f32, 2>, &'a helion::Tensor<f32, 2>),
     threads: usize,
     the_fastest: bool,
     want: &[f32],
 ) -> Result<Vec<Contestant<'a>>, String> {
+    let ([m, k], [_, n]) = (a.dims(), b.dims());
+    let (theirs_a, theirs_b) = (a, b);
+    let (a, b) = (a.as_slice().map_err(|e| e.to_string())?, b.as_slice().map_err(|e| e.to_string())?);
     let mut contestants = Vec::new();
     let mut add = |name: &str, mut call: Box<dyn FnMut(&mut [f32]) + 'a>| -> Result<(), String> {
         let mut c = vec![0.0f32; m * n];
@@ -68,17 +70,20 @@ pub fn products<'a>(
             unsafe { matrixmultiply::sgemm(m, k, n, 1.0, a, rows_a, 1, b, rows_b, 1, 0.0, c, rows_b, 1) };
         }),
     )?;
-    let (a, b) = (tensor(a, (m, k))?, tensor(b, (k, n))?);
+    let (a, b) = (tensor(theirs_a)?, tensor(theirs_b)?);
     contestants.push(candle(move || a.matmul(&b), want, TOLERANCE)?);
     Ok(contestants)
 }
 
-/// A tensor of candle.
+/// A tensor of ours as one of candle.
 ///
 /// # Errors
-/// candle's, in words.
-pub fn tensor<S: candle_core::shape::ShapeWithOneHole>(numbers: &[f32], shape: S) -> Result<Tensor, String> {
-    Tensor::from_slice(numbers, shape, &Device::Cpu).map_err(|e| e.to_string())
+/// In words.
+pub fn tensor<T: candle_core::WithDType + helion::prelude::Elem, const R: usize>(
+    ours: &helion::Tensor<T, R>,
+) -> Result<Tensor, String> {
+    let numbers = ours.to_vec().map_err(|e| e.to_string())?;
+    Tensor::from_vec(numbers, ours.dims().as_slice(), &Device::Cpu).map_err(|e| e.to_string())
 }
 
 /// An operation of candle.

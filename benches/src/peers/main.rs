@@ -19,6 +19,8 @@ mod report;
 
 #[path = "../../../examples/tour/ceilings.rs"]
 mod ceilings;
+#[path = "../date.rs"]
+mod date;
 
 /// The kernels are those of the examples, unchanged.
 macro_rules! examples {
@@ -122,8 +124,7 @@ fn make_report(words: &[String]) -> Result<(), String> {
         std::fs::write(path, chart::svg(&runs)).map_err(|e| format!("{path}: {e}"))?;
     }
     if let Some(path) = all {
-        let text = format!("{:#}\n", serde_json::Value::from(runs.clone()));
-        std::fs::write(path, text).map_err(|e| format!("{path}: {e}"))?;
+        std::fs::write(path, report::file(&runs)).map_err(|e| format!("{path}: {e}"))?;
     }
     print!("{}", report::markdown(&runs));
     Ok(())

@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cases::{Context, Measured, Work};
-use crate::ceilings;
 use crate::race::{Kind, Outcome};
+use crate::{ceilings, date};
 
 /// What this machine can do at most with the threads of a run.
 pub struct Ceilings {
@@ -37,55 +37,42 @@ impl fmt::Display for Ceilings {
     }
 }
 
-/// A field of the first processor, as the system describes it.
-fn cpu(name: &str) -> Option<String> {
-    field(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default(), name)
+/// What helion knows of the processor: its model, stepping or features.
+fn processor(fact: &str) -> String {
+    let facts = helion_codegen::cpu::identity();
+    facts.into_iter().find(|(name, _)| *name == fact).map(|(_, value)| value).unwrap_or_default()
 }
 
-fn field(text: &str, name: &str) -> Option<String> {
-    let line = text.lines().find(|l| l.split(['\t', ':']).next() == Some(name))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
+/// Whether the processor has an extension of its instructions.
+pub fn has(feature: &str) -> bool {
+    processor("features").split(' ').any(|f| f == feature)
 }
 
 /// The widest vectors of the processor.
 fn vectors() -> &'static str {
-    let flags = cpu("flags").unwrap_or_default();
-    let has = |flag: &str| flags.split(' ').any(|f| f == flag);
-    let known = [("avx512_bf16", "AVX-512 with bf16"), ("avx512f", "AVX-512"), ("avx2", "AVX2")];
+    let known = [("avx512bf16", "AVX-512 with bf16"), ("avx512f", "AVX-512"), ("avx2", "AVX2")];
     known.iter().find(|v| has(v.0)).map_or("no AVX2", |v| v.1)
 }
 
-/// The machine: processor, vectors, cores, memory, system.
+/// The machine: processor with family, model and stepping, vectors, cores, memory, system.
 fn machine() -> String {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let or_unknown = |name| cpu(name).unwrap_or_else(|| "unknown".to_owned());
+    let line = |path: &str, name: &str| -> Option<String> {
+        let text = std::fs::read_to_string(path).ok()?;
+        Some(text.lines().find_map(|l| l.strip_prefix(name))?.trim().trim_matches('"').to_owned())
+    };
+    let kib = line("/proc/meminfo", "MemTotal:").and_then(|m| m.split(' ').next()?.parse::<f64>().ok());
+    let memory = kib.map_or(String::new(), |k| format!(", {:.0} GiB", k / f64::from(1 << 20)));
+    let system = line("/etc/os-release", "PRETTY_NAME=").unwrap_or_else(|| std::env::consts::OS.to_owned());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let kib: f64 =
-        field(&read("/proc/meminfo"), "MemTotal").and_then(|m| m.split(' ').next()?.parse().ok()).unwrap_or(0.0);
-    let system = field(&read("/etc/os-release").replace('=', ":"), "PRETTY_NAME").unwrap_or_default();
-    let [name, family, model] = ["model name", "cpu family", "model"].map(or_unknown);
-    let (vectors, memory, system) = (vectors(), kib / f64::from(1 << 20), system.trim_matches('"'));
-    format!("{name} (family {family}, model {model}, {vectors}), {cores} cores, {memory:.0} GiB, {system}")
+    let (model, stepping) = (processor("model"), processor("stepping"));
+    format!("{model} ({stepping}, {}), {cores} cores{memory}, {system}", vectors())
 }
 
 /// A name for the files of this machine.
 pub fn slug() -> String {
-    let of = |name| cpu(name).unwrap_or_else(|| "unknown".to_owned());
-    let text = format!("{} {} {} {}", of("model name"), of("cpu family"), of("model"), vectors()).to_lowercase();
+    let text = format!("{} {} {}", processor("model"), processor("stepping"), vectors()).to_lowercase();
     let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty());
     words.collect::<Vec<_>>().join("-")
-}
-
-/// A day as in `2026-11-27`, from the clock (Howard Hinnant, "chrono-compatible low-level date algorithms").
-fn today() -> String {
-    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let days = seconds as i64 / 86_400 + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let (day, month) = (of_year - (153 * from_march + 2) / 5 + 1, (from_march + 2) % 12 + 1);
-    format!("{:04}-{month:02}-{day:02}", era * 400 + year + i64::from(month <= 2))
 }
 
 /// A run.
@@ -96,7 +83,7 @@ pub fn json(context: &Context, ceilings: &Ceilings) -> Result<Value, String> {
     let cases: Vec<Value> = context.measured.borrow().iter().map(case).collect();
     let failed: Vec<Value> = context.failed.borrow().iter().map(|(case, why)| json!([case, why])).collect();
     Ok(json!({
-        "machine": machine(), "date": today(), "threads": context.threads, "quick": context.options.quick,
+        "machine": machine(), "date": date::today(), "threads": context.threads, "quick": context.options.quick,
         "versions": context.python.versions()?,
         "ceilings": { "flops": ceilings.flops, "copy": ceilings.copy, "read": ceilings.read },
         "cases": cases, "failed": failed,
@@ -131,6 +118,21 @@ fn case(m: &Measured) -> Value {
 /// To four digits: more would be noise in every commit.
 fn round(v: f64) -> f64 {
     format!("{v:.3e}").parse().unwrap_or(v)
+}
+
+/// Runs as the text of a file, a case to a line.
+pub fn file(runs: &[Value]) -> String {
+    let mut text = String::from("[");
+    for (i, run) in runs.iter().enumerate() {
+        text.push_str(if i == 0 { "\n{" } else { ",\n{" });
+        for (name, value) in run.as_object().into_iter().flatten().filter(|(name, _)| *name != "cases") {
+            let _ = write!(text, "\"{name}\": {value},\n ");
+        }
+        let cases: Vec<String> = run["cases"].as_array().into_iter().flatten().map(Value::to_string).collect();
+        let _ = write!(text, "\"cases\": [\n{}]}}", cases.join(",\n"));
+    }
+    text.push_str("]\n");
+    text
 }
 
 /// What the progress shows of a case.

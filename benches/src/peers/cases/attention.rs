@@ -1,22 +1,20 @@
 //! Attention of 16 heads of size 64.
 
-use super::{Case, Context, Work, numbers};
+use super::{Case, Context, Work, dense, no_crates, numbers, words};
 use crate::attention::attention;
 use crate::python::Array;
 
 /// 2048 positions, causal and not, and an odd number of them.
 pub fn all(context: &Context) -> Result<(), String> {
     let (heads, d) = (16, 64);
-    for (length, causal, quick) in [(2048, false, true), (2048, true, true), (1999, false, false)] {
+    for (length, causal, quick) in [(2048, false, true), (2048, true, false), (1999, false, false)] {
         let kernel = if causal { "causal_attention" } else { "attention" };
         if !context.wants(kernel, quick) {
             continue;
         }
-        let [q, k, v] = [(); 3].map(|()| numbers([heads, length, d]));
-        // Not all three the same: a softmax of equal scores would be too easy to get right.
-        let (q, k, v) = (q?, k?.flip(1).map_err(|e| e.to_string())?, v?);
-        let k =
-            helion::Tensor::from_vec(k.dims(), k.to_vec().map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+        let (q, v) = (numbers([heads, length, d])?, numbers([heads, length, d])?);
+        // Not the same as the queries: those would all see themselves best.
+        let k = dense(&q.flip(1).map_err(words)?)?;
         let mut inputs = vec![Array::new("q", &q)?, Array::new("k", &k)?, Array::new("v", &v)?];
         if causal {
             inputs.push(Array::new("causal", &numbers([1])?)?);
@@ -30,7 +28,7 @@ pub fn all(context: &Context) -> Result<(), String> {
             python: ("attention", inputs),
             compile: true,
             call: &|| attention(&q, &k, &v, 0.125, causal),
-            crates: Vec::new(),
+            crates: &no_crates,
         });
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use helion::prelude::*;
 
-use super::{Case, Context, Numbers, Work, indices, numbers, words};
+use super::{Case, Context, Work, indices, no_crates, numbers, words};
 use crate::crates::{candle, tensor};
 use crate::embedding::embedding;
 use crate::python::Array;
@@ -10,15 +10,11 @@ use crate::segment_sum::segment_sum;
 
 /// Both.
 pub fn all(context: &Context) -> std::result::Result<(), String> {
-    if context.wants("embedding", true) {
+    if context.wants("embedding", false) {
         let [rows, d, m] = [32_000, 512, 8192];
         let table = numbers([rows, d])?;
         let ids = Tensor::from_vec([m], indices(m, rows)).map_err(words)?;
-        let call = || embedding(&table, &ids);
-        let want = call().and_then(|y| y.numbers()).map_err(words)?;
-        let theirs = tensor(&table.to_vec().map_err(words)?, (rows, d))?;
-        let picked = candle_core::Tensor::from_vec(ids.to_vec().map_err(words)?, m, &candle_core::Device::Cpu);
-        let picked = picked.map_err(words)?;
+        let (theirs, picked) = (tensor(&table)?, tensor(&ids)?);
         context.run(Case {
             kernel: "embedding",
             shape: format!("{m} of {rows} × {d}"),
@@ -26,11 +22,11 @@ pub fn all(context: &Context) -> std::result::Result<(), String> {
             tolerance: 0.0,
             python: ("embedding", vec![Array::new("table", &table)?, Array::new("ids", &ids)?]),
             compile: true,
-            call: &call,
-            crates: vec![candle(|| theirs.index_select(&picked, 0), &want, 0.0)?],
+            call: &|| embedding(&table, &ids),
+            crates: &|want| Ok(vec![candle(|| theirs.index_select(&picked, 0), want, 0.0)?]),
         });
     }
-    if context.wants("segment_sum", true) {
+    if context.wants("segment_sum", false) {
         let [rows, n, segments] = [65_536, 64, 4096];
         let (x, start) = (numbers([rows, n])?, Tensor::full([segments, n], 0.0f32));
         let ids = indices(rows, segments).into_iter().map(|i| i as i32).collect();
@@ -48,7 +44,7 @@ pub fn all(context: &Context) -> std::result::Result<(), String> {
                 segment_sum(&x, &ids, &mut out)?;
                 Ok(out)
             },
-            crates: Vec::new(),
+            crates: &no_crates,
         });
     }
     Ok(())

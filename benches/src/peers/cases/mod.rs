@@ -88,8 +88,13 @@ pub struct Case<'a, R> {
     pub compile: bool,
     /// The call of ours.
     pub call: &'a dyn Fn() -> Result<R>,
-    /// Contestants from other crates, given our result to compare with.
-    pub crates: Vec<Contestant<'a>>,
+    /// Makes the contestants from other crates, given our result to compare theirs with.
+    pub crates: &'a dyn Fn(&[f32]) -> std::result::Result<Vec<Contestant<'a>>, String>,
+}
+
+/// For cases without contestants from other crates.
+pub fn no_crates<'a>(_: &[f32]) -> std::result::Result<Vec<Contestant<'a>>, String> {
+    Ok(Vec::new())
 }
 
 /// Results as numbers to compare.
@@ -127,6 +132,11 @@ pub fn words(e: impl ToString) -> String {
 /// Made-up numbers, the same in every run.
 pub fn numbers<const R: usize>(dims: [usize; R]) -> std::result::Result<Tensor<f32, R>, String> {
     crate::softmax::support::Data::plain().tensor(dims).map_err(words)
+}
+
+/// A view as a tensor of its own, row by row.
+pub fn dense<const R: usize>(t: &Tensor<f32, R>) -> std::result::Result<Tensor<f32, R>, String> {
+    t.to_vec().and_then(|v| Tensor::from_vec(t.dims(), v)).map_err(words)
 }
 
 /// Made-up whole numbers below `limit`.
@@ -183,7 +193,7 @@ impl Context {
             &want,
             case.tolerance,
         )?);
-        contestants.extend(case.crates);
+        contestants.extend((case.crates)(&want)?);
         let outcomes = race(contestants, if self.options.quick { 0.4 } else { 2.0 })?;
         Ok(Measured { kernel: case.kernel, shape: case.shape, work: case.work, outcomes })
     }

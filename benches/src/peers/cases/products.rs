@@ -2,10 +2,10 @@
 
 use helion::{Tensor, bf16};
 
-use super::{Case, Context, Numbers, Work, numbers, words};
+use super::{Case, Context, Work, numbers, words};
 use crate::crates::products as crates;
 use crate::python::Array;
-use crate::{batched_matmul, int4_matmul, int8_matmul, matmul};
+use crate::{batched_matmul, int4_matmul, int8_matmul, matmul, report};
 
 type Done = std::result::Result<(), String>;
 
@@ -23,7 +23,7 @@ pub fn plain(context: &Context) -> Done {
     let square = |n| [n, n, n];
     for (dims, quick) in [(square(512), true), (square(1024), true), (square(2048), false), (square(4096), false)]
         .into_iter()
-        .chain([(square(509), false), (square(1023), true), (ODD, false)])
+        .chain([(square(509), false), (square(1023), false), (ODD, false)])
         .chain([([1, 4096, 4096], true), ([16, 4096, 4096], true)])
     {
         if context.wants("matmul", quick) {
@@ -31,28 +31,17 @@ pub fn plain(context: &Context) -> Done {
         }
     }
     // Without dot instructions PyTorch has no fast product of large bf16 matrices: it would take minutes.
-    let large = [square(2048), square(4096)].into_iter().filter(|_| has_bf16_dot());
+    let large = [square(2048), square(4096)].into_iter().filter(|_| report::has("avx512bf16"));
     for dims in [square(512), square(1024)].into_iter().chain(large).chain([square(509), square(1023), ODD]) {
-        let quick = dims == square(1024);
-        if context.wants("bf16_matmul", quick) {
+        if context.wants("bf16_matmul", false) {
             bf16_product(context, dims)?;
         }
     }
     Ok(())
 }
 
-fn has_bf16_dot() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx512bf16");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
 fn f32_product(context: &Context, dims @ [m, k, n]: [usize; 3]) -> Done {
     let (a, b) = (numbers([m, k])?, numbers([k, n])?);
-    let call = || matmul::matmul(&a, &b, matmul::identity);
-    let want = call().and_then(|c| c.numbers()).map_err(words)?;
-    let plain = (a.to_vec().map_err(words)?, b.to_vec().map_err(words)?);
     let the_fastest = m * k * n > 1 << 32;
     context.run(Case {
         kernel: "matmul",
@@ -61,8 +50,8 @@ fn f32_product(context: &Context, dims @ [m, k, n]: [usize; 3]) -> Done {
         tolerance: 1e-4,
         python: ("matmul", vec![Array::new("a", &a)?, Array::new("b", &b)?]),
         compile: false,
-        call: &call,
-        crates: crates((&plain.0, &plain.1), dims, context.threads, the_fastest, &want)?,
+        call: &|| matmul::matmul(&a, &b, matmul::identity),
+        crates: &|want| crates((&a, &b), context.threads, the_fastest, want),
     });
     Ok(())
 }
@@ -82,7 +71,7 @@ fn bf16_product(context: &Context, dims @ [m, k, n]: [usize; 3]) -> Done {
         python: ("bf16_matmul", vec![Array::new("a", &a)?, Array::new("b", &b)?]),
         compile: false,
         call: &|| matmul::matmul(&a, &b, matmul::identity),
-        crates: Vec::new(),
+        crates: &super::no_crates,
     });
     Ok(())
 }
@@ -99,10 +88,10 @@ pub fn others(context: &Context) -> Done {
             python: ("batched_matmul", vec![Array::new("a", &a)?, Array::new("b", &b)?]),
             compile: false,
             call: &|| batched_matmul::batched_matmul(&a, &b),
-            crates: Vec::new(),
+            crates: &super::no_crates,
         });
     }
-    if context.wants("int8_matmul", true) {
+    if context.wants("int8_matmul", false) {
         let (a, b) = (int8([1024, 1024])?, int8([1024, 1024])?);
         let (sa, sb) = (numbers([1024])?, numbers([1024])?);
         let scales = [Array::new("a_scale", &sa)?, Array::new("b_scale", &sb)?];
@@ -114,7 +103,7 @@ pub fn others(context: &Context) -> Done {
             python: ("int8_matmul", [Array::new("a", &a)?, Array::new("b", &b)?].into_iter().chain(scales).collect()),
             compile: false,
             call: &|| int8_matmul::int8_matmul(&a, &b, &sa, &sb),
-            crates: Vec::new(),
+            crates: &super::no_crates,
         });
     }
     for m in [1, 16] {
@@ -144,7 +133,7 @@ fn int4(context: &Context, m: usize) -> Done {
         python: ("int4_matmul", vec![Array::new("x", &x)?, Array::new("w", &w)?, Array::new("scale", &scale)?]),
         compile: false,
         call: &|| int4_matmul::int4_matmul(&x, &w, &scale),
-        crates: Vec::new(),
+        crates: &super::no_crates,
     });
     Ok(())
 }
