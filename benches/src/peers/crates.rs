@@ -6,7 +6,10 @@ use candle_core::{Device, Tensor};
 use gemm::Parallelism;
 
 use crate::python::same;
-use crate::race::{Contestant, Kind};
+use crate::race::{Contestant, Contestants, Kind};
+
+/// Multiplies into a matrix.
+type Product<'a> = Box<dyn FnMut(&mut [f32]) + 'a>;
 
 /// Tolerance of a product, relative to its largest element.
 const TOLERANCE: f32 = 1e-4;
@@ -21,12 +24,12 @@ pub fn products<'a>(
     threads: usize,
     the_fastest: bool,
     want: &[f32],
-) -> Result<Vec<Contestant<'a>>, String> {
+) -> Contestants<'a> {
     let ([m, k], [_, n]) = (a.dims(), b.dims());
     let (theirs_a, theirs_b) = (a, b);
     let (a, b) = (a.as_slice().map_err(|e| e.to_string())?, b.as_slice().map_err(|e| e.to_string())?);
     let mut contestants = Vec::new();
-    let mut add = |name: &str, mut call: Box<dyn FnMut(&mut [f32]) + 'a>| -> Result<(), String> {
+    let mut add = |name: &str, mut call: Product<'a>| -> Result<(), String> {
         let mut c = vec![0.0f32; m * n];
         call(&mut c);
         same(name, &c, want, TOLERANCE)?;

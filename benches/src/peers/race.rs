@@ -30,6 +30,9 @@ pub struct Contestant<'a> {
     turn: Box<dyn FnMut(f64) -> Result<f64, String> + 'a>,
 }
 
+/// Some of them, or what is wrong with one.
+pub type Contestants<'a> = Result<Vec<Contestant<'a>>, String>;
+
 /// What a race found for one contestant.
 pub struct Outcome {
     /// What the table calls it.

@@ -12,6 +12,9 @@ type Done = std::result::Result<(), String>;
 
 const N: usize = 1 << 24;
 
+/// A kernel of ours with two inputs.
+type OfTwo<'a> = dyn Fn(&Tensor<f32, 1>, &Tensor<f32, 1>) -> Result<Tensor<f32, 1>> + 'a;
+
 /// All of them.
 pub fn all(context: &Context) -> Done {
     one_input(context, "gelu_tanh", &|x| pointwise::map(x, pointwise::gelu_tanh), &|x| x.gelu())?;
@@ -60,7 +63,7 @@ fn two_inputs(
     kernel: &'static str,
     n: usize,
     names: [&'static str; 2],
-    ours: &dyn Fn(&Tensor<f32, 1>, &Tensor<f32, 1>) -> Result<Tensor<f32, 1>>,
+    ours: &OfTwo<'_>,
     theirs: &dyn Fn(&Theirs, &Theirs) -> candle_core::Result<Theirs>,
 ) -> Done {
     if !context.wants(kernel, matches!(kernel, "gelu_erf" | "add")) {

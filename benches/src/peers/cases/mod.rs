@@ -19,7 +19,7 @@ use helion::prelude::*;
 use helion::{bf16, tuning};
 
 use crate::python::{Array, Python};
-use crate::race::{Contestant, Kind, Outcome, race};
+use crate::race::{Contestant, Contestants, Kind, Outcome, race};
 use crate::report;
 
 /// What a case has to do, for its rate and for the share of the ceiling.
@@ -89,11 +89,11 @@ pub struct Case<'a, R> {
     /// The call of ours.
     pub call: &'a dyn Fn() -> Result<R>,
     /// Makes the contestants from other crates, given our result to compare theirs with.
-    pub crates: &'a dyn Fn(&[f32]) -> std::result::Result<Vec<Contestant<'a>>, String>,
+    pub crates: &'a dyn Fn(&[f32]) -> Contestants<'a>,
 }
 
 /// For cases without contestants from other crates.
-pub fn no_crates<'a>(_: &[f32]) -> std::result::Result<Vec<Contestant<'a>>, String> {
+pub fn no_crates<'a>(_: &[f32]) -> Contestants<'a> {
     Ok(Vec::new())
 }
 

@@ -18,9 +18,8 @@ pub fn all(context: &Context) -> std::result::Result<(), String> {
     let (a, b) = (numbers([64, 64])?, numbers([64, 64])?);
     let product = |c: &Config| with_config(c, || matmul(&a, &b, identity)).map(drop);
     let rows = |c: &Config| with_config(c, || softmax(&a)).map(drop);
-    let cases: [(&str, &dyn Fn(&Config) -> Result<()>); 2] = [("matrix product", &product), ("softmax", &rows)];
-    for (shape, call) in cases {
-        let outcomes = vec![compile(call)?];
+    for (shape, outcome) in [("matrix product", compile(&product)?), ("softmax", compile(&rows)?)] {
+        let outcomes = vec![outcome];
         let work = Work::Things(1, "configs");
         context.measured.borrow_mut().push(Measured { kernel: "compile", shape: shape.to_owned(), work, outcomes });
     }
