@@ -353,11 +353,11 @@ pub(super) fn load(traced: &Traced, config: &Config, facts: Facts) -> Result<Loa
     Loaded::new(gpu, done.kernels, done.phases)
 }
 
-/// Sizes that code for a GPU should have as constants.
-pub(super) fn sizes_to_fix(traced: &Traced, config: &Config) -> Vec<loops::SymbolId> {
+/// The sizes that code for a GPU wants to know.
+pub(super) fn wanted(traced: &Traced, config: &Config) -> ptx::Wanted {
     // Without a schedule there is no code either, and that is said when it is compiled.
     let scheduled = schedule::schedule(&traced.verified, config, traced.machine.target());
-    scheduled.map(|f| ptx::sizes_to_fix(&f)).unwrap_or_default()
+    scheduled.map(|f| ptx::Wanted::of(&f)).unwrap_or_default()
 }
 
 /// The configs worth trying.

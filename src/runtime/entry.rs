@@ -14,9 +14,8 @@ use super::launch::State;
 use super::records;
 use crate::error::{Kind, Result};
 use helion_autotune::store::Point;
-use helion_codegen::ptx::Facts;
+use helion_codegen::ptx::{Facts, Wanted};
 use helion_ir::config::Config;
-use helion_ir::loops::SymbolId;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
@@ -30,13 +29,13 @@ pub(super) struct Variant {
     compiled: OnceLock<Result<Arc<Compiled>>>,
     /// Code for a GPU, by what it relies on.
     loaded: Mutex<HashMap<Facts, Result<Arc<Loaded>>>>,
-    /// Sizes that code for a GPU has as constants.
-    fix: OnceLock<Vec<SymbolId>>,
+    /// The sizes that code for a GPU wants to know.
+    wanted: OnceLock<Wanted>,
 }
 
 impl Variant {
     pub(super) fn new(config: Config) -> Variant {
-        Variant { config, compiled: OnceLock::new(), loaded: Mutex::default(), fix: OnceLock::new() }
+        Variant { config, compiled: OnceLock::new(), loaded: Mutex::default(), wanted: OnceLock::new() }
     }
 
     /// The code, compiled if this is the first call.
@@ -53,8 +52,8 @@ impl Variant {
     /// # Errors
     /// When the config does not fit, the same for every call; when the device has no memory, or is lost.
     pub(super) fn loaded(&self, traced: &Traced, state: &State) -> Result<Arc<Loaded>> {
-        let fix = self.fix.get_or_init(|| compile::sizes_to_fix(traced, &self.config));
-        let facts = state.facts(fix);
+        let wanted = self.wanted.get_or_init(|| compile::wanted(traced, &self.config));
+        let facts = state.facts(wanted);
         // Others that want the same config wait.
         let mut loaded = self.loaded.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(known) = loaded.get(&facts) {

@@ -127,7 +127,7 @@ pub(super) fn report_gpu(
 ) -> Result<Report> {
     let config = choice.config.clone();
     let mut stages = vec![(Stage::Tile, traced.text.clone())];
-    let facts = state.facts(&compile::sizes_to_fix(traced, &config));
+    let facts = state.facts(&compile::wanted(traced, &config));
     let compiled = compile::compile_ptx(traced, &config, facts, &mut |made| match made {
         Made::Stage(v) => stages.push((Stage::Tile, v.function().to_string())),
         Made::Scheduled(_) => {}

@@ -391,10 +391,9 @@ impl State {
         self.error.get_or_insert(error);
     }
 
-    /// What code for a GPU may rely on when these sizes are constants in it.
-    pub(super) fn facts(&self, fix: &[helion_ir::loops::SymbolId]) -> Facts {
-        let value = |s: &helion_ir::loops::SymbolId| Some((*s, *self.sizes.get(s.index())?));
-        Facts { sizes: fix.iter().filter_map(value).collect(), aligned: self.aligned, narrow: self.narrow }
+    /// What code for a GPU may rely on, of what it wants to know.
+    pub(super) fn facts(&self, wanted: &helion_codegen::ptx::Wanted) -> Facts {
+        wanted.facts(|s| self.sizes.get(s.index()).copied(), self.aligned, self.narrow)
     }
 
     #[inline]

@@ -74,6 +74,13 @@ fn floats<T: Float>(all: &mut Vec<Case>, dtype: &str) {
     record(all, &format!("softmax {dtype}"), &[], || softmax(&a));
     record(all, &format!("rms_norm {dtype}"), &[], || rms_norm(&a, &bias, 1e-5));
     record(all, &format!("layer_norm {dtype}"), &[], || layer_norm(&a, &bias, Some(&bias), 1e-5));
+    // Rows that are kept in registers.
+    for n in [1000, 4096] {
+        let sizes = [("n", n)];
+        record(all, &format!("softmax {dtype} {n}"), &sizes, || softmax(&a));
+        record(all, &format!("rms_norm {dtype} {n}"), &sizes, || rms_norm(&a, &bias, 1e-5));
+        record(all, &format!("layer_norm {dtype} {n}"), &sizes, || layer_norm(&a, &bias, Some(&bias), 1e-5));
+    }
     record(all, &format!("dropout {dtype}"), &[], || dropout(&x, 0.1, 42));
     record(all, &format!("swiglu {dtype}"), &[], || swiglu::swiglu(&a, &same));
     record(all, &format!("gelu {dtype}"), &[], || pointwise::map(&x, pointwise::gelu));
@@ -156,11 +163,13 @@ fn stage(case: &Case, kernel: &Verified, config: &Config, arch: Arch) -> Result<
 
 /// What a launch knows.
 fn facts(case: &Case, f: &loops::Function) -> Result<Facts, String> {
-    let value = |s: loops::SymbolId| {
+    let size = |s: loops::SymbolId| {
         let name = &f.symbols[s.index()].name;
-        let known = case.sizes.iter().find(|(n, _)| n == name);
-        known.map(|(_, v)| (s, *v)).ok_or_else(|| format!("a launch would fix `{name}`, which this case does not give"))
+        case.sizes.iter().find(|(n, _)| n == name).map(|(_, v)| *v)
     };
-    let sizes = ptx::sizes_to_fix(f).into_iter().map(value).collect::<Result<_, _>>()?;
-    Ok(Facts { sizes, aligned: u64::MAX, narrow: true })
+    let wanted = ptx::Wanted::of(f);
+    if let Some(s) = wanted.exact.iter().find(|s| size(**s).is_none()) {
+        return Err(format!("a launch would fix `{}`, which this case does not give", f.symbols[s.index()].name));
+    }
+    Ok(wanted.facts(size, u64::MAX, true))
 }

@@ -281,6 +281,11 @@ impl FakeGpu {
         for (symbol, value) in &kernel.options.facts.sizes {
             assert_eq!(words[n - kernel.symbols + symbol.index()], *value, "a fixed size of {}", kernel.name);
         }
+        for (symbol, bound) in &kernel.options.facts.bounds {
+            let value = words[n - kernel.symbols + symbol.index()];
+            let fits = value <= bound.most && value % (1 << bound.divisor) == 0;
+            assert!(fits, "{value} for a size of {} with {bound:?}", kernel.name);
+        }
         let plan = kernel.code.plan(&host);
         assert_eq!(words[n + 1], plan.programs, "program instances of {}", kernel.name);
         let scratch = vec![0u8; plan.scratch_bytes as usize + 64];

@@ -31,7 +31,7 @@ pub fn run(f: &Function, arch: Arch, args: &mut Args) -> Result<String, String> 
         }
     }
     words.extend(&args.symbols);
-    let facts = Facts::of(&f.params, &words, &ptx::sizes_to_fix(f));
+    let facts = Facts::of(&f.params, &words, &ptx::Wanted::of(f));
     let kernel = ptx::compile(f, &PtxOptions { arch, facts }).map_err(|e| e.to_string())?;
     launch(&mut device, &kernel, &words).map_err(|e| format!("{e}\n{}", kernel.text()))?;
     for (arg, at) in args.params.iter_mut().zip(memory) {

@@ -2,14 +2,15 @@
 //!
 //! In: a kernel, its space, sizes. Out: the space's default, changed by rules: blocks of the grid shrink until every
 //! multiprocessor has a program instance; instances of a product that share operands run at the same time, and there are
-//! as many warps as hold the results of products in registers; without products, what is used twice is computed twice
-//! rather than kept in shared memory.
+//! as many warps as hold the results of products in registers; without products, what is used twice is kept if so many
+//! warps as there may be hold it in registers, and computed twice rather than kept in shared memory.
 
 use super::choose::plan;
 use super::programs;
+use super::values::Values;
 use crate::schedule::SWIZZLED;
 use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
-use helion_ir::loops::{Function, Inst, Op, Stmt, Val};
+use helion_ir::loops::{Buffer, Function, Inst, Op, Stmt, Val};
 use helion_ir::target::Target;
 use helion_ir::tile::Verified;
 
@@ -19,6 +20,11 @@ const LEAST_BLOCK: u64 = 64;
 const RESULTS_OF_WARP: u64 = 4096;
 /// Fewer warps hide no latency; with more there are too few registers.
 const WARPS: std::ops::RangeInclusive<u64> = 4..=8;
+/// Elements that a thread keeps, and hence a warp; up to twice as many where there are no more warps.
+const KEPT_OF_THREAD: u64 = 32;
+const KEPT_OF_WARP: u64 = 32 * KEPT_OF_THREAD;
+/// Warps of a block that keeps rows.
+const KEEPING_WARPS: std::ops::RangeInclusive<u64> = 4..=16;
 /// The extent of an axis that is not known before launches.
 const UNKNOWN: u64 = 128;
 /// The value of a switch.
@@ -41,7 +47,16 @@ pub(super) fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], targ
         }
     };
     if held == 0 {
-        set(Knob::Keep, OFF);
+        match warps_that_keep(&f, sizes) {
+            Some(warps) => {
+                set(Knob::Warps, warps);
+                if warps > *KEEPING_WARPS.start() {
+                    // As many as leave room for 1024 threads: while rows of one block arrive, another computes.
+                    set(Knob::Registers, 64);
+                }
+            }
+            None => set(Knob::Keep, OFF),
+        }
         return config;
     }
     set(Knob::Warps, warps(&f));
@@ -56,6 +71,16 @@ pub(super) fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], targ
 pub fn warps(f: &Function) -> u64 {
     let held = results(f, &f.body);
     (held / RESULTS_OF_WARP).next_power_of_two().clamp(*WARPS.start(), *WARPS.end())
+}
+
+/// The warps of a block that hold what a function without products keeps in their registers; `None` when none can.
+fn warps_that_keep(f: &Function, sizes: &[u64]) -> Option<u64> {
+    let values = Values::new(f, sizes);
+    let extent = |d: &Val| (values.of(*d).most().max(1.0) as u64).next_power_of_two();
+    let elements = |b: &Buffer| b.dims.iter().map(extent).fold(1, u64::saturating_mul);
+    let kept: u64 = f.buffers.iter().map(elements).filter(|n| *n > KEPT_OF_THREAD).fold(0, u64::saturating_add);
+    let warps = (kept / KEPT_OF_WARP).checked_next_power_of_two()?.clamp(*KEEPING_WARPS.start(), *KEEPING_WARPS.end());
+    (kept > 0 && kept <= warps * 2 * KEPT_OF_WARP).then_some(warps)
 }
 
 /// Whether the grid's last two axes are both cut in blocks, as the rows and columns of a product are: then neighbours

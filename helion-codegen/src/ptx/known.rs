@@ -4,7 +4,7 @@
 //! axes it depends on and, for integers, with which factors ([`Forms`]). An index moves by factor times step
 //! when an axis moves by a step; that is all that addresses need.
 
-use super::Facts;
+use super::{Bound, Facts, symbol};
 use helion_ir::dtype::{DType, Literal};
 use helion_ir::elementwise::BinaryOp;
 use helion_ir::eval;
@@ -17,6 +17,8 @@ use std::collections::HashMap;
 #[derive(Debug)]
 pub(super) struct Known {
     values: Vec<Option<Literal>>,
+    /// The most that integers can be which are no constants.
+    bounds: Vec<Option<u64>>,
     /// log2 of a divisor of each integer, where axes of nests count as 0.
     divisors: Vec<u32>,
 }
@@ -26,7 +28,8 @@ const ANY: u32 = 63;
 
 impl Known {
     pub(super) fn new(f: &Function, facts: &Facts) -> Known {
-        let mut known = Known { values: vec![None; f.values.len()], divisors: vec![0; f.values.len()] };
+        let n = f.values.len();
+        let mut known = Known { values: vec![None; n], bounds: vec![None; n], divisors: vec![0; n] };
         let mut fold = Fold { f, facts, known: &mut known };
         f.header.iter().for_each(|i| fold.inst(i));
         fold.stmts(&f.body);
@@ -45,9 +48,14 @@ impl Known {
     pub(super) fn divisor(&self, v: Val) -> u32 {
         self.divisors[v.index()]
     }
-    /// The most that an extent can be: itself where it is a constant, else the bound that the schedule gives.
+    /// The most that an extent can be: itself where it is a constant, else the bound that the schedule gives, or that of
+    /// launches.
     pub(super) fn bound(&self, extent: Val, bound: Option<u64>) -> Option<u64> {
-        self.int(extent).map(|n| n.max(0) as u64).or(bound)
+        self.int(extent).map(|n| n.max(0) as u64).or(bound).or(self.bounds[extent.index()])
+    }
+    /// Whether launches say the most that an extent can be, and nothing else does.
+    pub(super) fn is_bounded(&self, extent: Val) -> bool {
+        self.int(extent).is_none() && self.bounds[extent.index()].is_some()
     }
 }
 
@@ -87,12 +95,16 @@ impl Fold<'_> {
     fn inst(&mut self, inst: &Inst) {
         let Some(result) = inst.result else { return };
         self.known.values[result.index()] = self.value(inst);
+        self.known.bounds[result.index()] = self.launched(inst).map(|b| b.most);
         self.known.divisors[result.index()] = self.divisor(inst, result);
     }
 
     fn divisor(&self, inst: &Inst, result: Val) -> u32 {
         if let Some(n) = self.known.int(result) {
             return if n == 0 { ANY } else { n.trailing_zeros() };
+        }
+        if let Some(bound) = self.launched(inst) {
+            return bound.divisor;
         }
         let of = |i: usize| self.known.divisor(inst.args[i]);
         match &inst.op {
@@ -104,6 +116,12 @@ impl Fold<'_> {
             Op::Cast(_) | Op::Bitcast(_) | Op::Load { .. } | Op::Store { .. } | Op::Atomic { .. } => 0,
             Op::Random { .. } | Op::Print { .. } => 0,
         }
+    }
+
+    /// What launches say of the size that an instruction reads.
+    fn launched(&self, inst: &Inst) -> Option<Bound> {
+        let symbol = symbol(self.f, inst)?;
+        self.facts.bounds.iter().find(|(s, _)| *s == symbol).map(|(_, b)| *b)
     }
 
     fn value(&self, inst: &Inst) -> Option<Literal> {

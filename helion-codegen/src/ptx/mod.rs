@@ -34,6 +34,8 @@ mod plan;
 mod product;
 #[cfg_attr(not(feature = "llvm"), allow(dead_code, reason = "made by the code generator"))]
 mod rule;
+#[cfg(feature = "llvm")]
+mod turns;
 
 pub use arch::{Arch, target};
 pub use kernel::{Foreign, Mapped, Plan, PtxKernel};
@@ -41,7 +43,7 @@ pub use rule::Values;
 
 use crate::backend::Backend;
 use helion_ir::config::{Config, ConfigSpace};
-use helion_ir::loops::{Contract, Function, Inst, Op, Param, ParamKind, Stmt, SymbolId};
+use helion_ir::loops::{Contract, Function, Inst, Op, Param, ParamKind, Stmt, SymbolId, Val};
 use helion_ir::target::Target;
 use helion_ir::tile::Dim;
 use std::collections::HashSet;
@@ -65,8 +67,10 @@ impl PtxOptions {
 /// What code may rely on beyond the types of its parameters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Facts {
-    /// Sizes that are constants; see [`sizes_to_fix`].
+    /// Sizes that are constants; see [`Wanted::exact`].
     pub sizes: Vec<(SymbolId, u64)>,
+    /// Sizes of which something is known; see [`Wanted::bounded`].
+    pub bounds: Vec<(SymbolId, Bound)>,
     /// Bit `i` is set when parameter `i` is a tensor that [`is_aligned`].
     pub aligned: u64,
     /// Whether every offset into every tensor, in bytes, fits in 31 bits.
@@ -79,9 +83,9 @@ impl Facts {
         parameter < 64 && self.aligned >> parameter & 1 != 0
     }
 
-    /// What holds for arguments, given as words; `fix` are the symbols whose values become constants.
-    pub fn of(params: &[Param], words: &[u64], fix: &[SymbolId]) -> Facts {
-        let mut facts = Facts { narrow: true, ..Facts::default() };
+    /// What holds for arguments, given as words, of what code wants to know.
+    pub fn of(params: &[Param], words: &[u64], wanted: &Wanted) -> Facts {
+        let (mut aligned, mut narrow) = (0, true);
         let mut at = 0;
         for (k, p) in params.iter().enumerate() {
             let ParamKind::Tensor { dtype, dims, .. } = &p.kind else {
@@ -93,16 +97,69 @@ impl Facts {
             let axes = || extents.iter().zip(strides).map(|(n, s)| (*n, (*s as i64).unsigned_abs()));
             let reach = |sum: u64, (n, s): (u64, u64)| sum.saturating_add(n.saturating_sub(1).saturating_mul(s));
             let bytes = axes().fold(1, reach).saturating_mul(size);
-            facts.narrow &= bytes < 1 << 31;
+            narrow &= bytes < 1 << 31;
             let signed = extents.iter().zip(strides).map(|(n, s)| (*n, *s as i64));
             if k < 64 && is_aligned(words[at], size, signed) {
-                facts.aligned |= 1 << k;
+                aligned |= 1 << k;
             }
             at += 1 + 2 * rank;
         }
-        let symbols = |s: &SymbolId| Some((*s, *words.get(at + s.index())?));
-        facts.sizes = fix.iter().filter_map(symbols).collect();
-        facts
+        wanted.facts(|s| words.get(at + s.index()).copied(), aligned, narrow)
+    }
+}
+
+/// What is known of a size, so that code serves many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bound {
+    /// The most it can be.
+    pub most: u64,
+    /// log2 of a number that divides it.
+    pub divisor: u32,
+}
+
+impl Bound {
+    /// The largest size with a bound: threads do not keep rows of more in registers.
+    const LARGEST: u64 = 1 << 16;
+    /// The smallest bound; code for a warp is code for fewer elements, too.
+    const SMALLEST: u64 = 32;
+    /// log2 of the most elements in 16 bytes that are moved together.
+    const DIVISOR: u32 = 3;
+
+    /// What code for a size and those like it may know: powers of two that are no less, and divide it.
+    pub fn of(size: u64) -> Option<Bound> {
+        let most = size.max(Bound::SMALLEST).checked_next_power_of_two()?;
+        (most <= Bound::LARGEST).then_some(Bound { most, divisor: size.trailing_zeros().min(Bound::DIVISOR) })
+    }
+}
+
+/// The sizes that code wants to know before it is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those that should be constants: they give the shape of results of products, such as the depth of a head in attention.
+    /// There is code for each value.
+    pub exact: Vec<SymbolId>,
+    /// Those that give the shape of other values which may be kept in registers, such as a row of softmax. There is code for
+    /// each [`Bound`].
+    pub bounded: Vec<SymbolId>,
+}
+
+impl Wanted {
+    /// What the code of a function wants to know.
+    pub fn of(f: &Function) -> Wanted {
+        let mut results = HashSet::new();
+        products(&f.body, &mut |c| results.extend(f.buffers[c.acc.index()].dims.iter().copied()));
+        let exact = symbols_of(f, &results);
+        let all: HashSet<Val> = f.buffers.iter().flat_map(|b| b.dims.iter().copied()).collect();
+        let bounded = symbols_of(f, &all).into_iter().filter(|s| !exact.contains(s)).collect();
+        Wanted { exact, bounded }
+    }
+
+    /// What holds for a launch with these sizes.
+    pub fn facts(&self, size: impl Fn(SymbolId) -> Option<u64>, aligned: u64, narrow: bool) -> Facts {
+        let exact = |s: &SymbolId| Some((*s, size(*s)?));
+        let bounded = |s: &SymbolId| Some((*s, Bound::of(size(*s)?)?));
+        let sizes = self.exact.iter().filter_map(exact).collect();
+        Facts { sizes, bounds: self.bounded.iter().filter_map(bounded).collect(), aligned, narrow }
     }
 }
 
@@ -179,19 +236,13 @@ pub fn compile(f: &Function, options: &PtxOptions) -> Result<PtxKernel, Error> {
 #[cfg(feature = "llvm")]
 const MOST_WORDS: usize = 510;
 
-/// The size symbols that should be constants: those that give the shape of values which belong in registers, such as the
-/// depth of a head in attention. A launch puts their values into [`Facts::sizes`], and code is made for each.
-pub fn sizes_to_fix(f: &Function) -> Vec<SymbolId> {
-    let mut results = HashSet::new();
-    products(&f.body, &mut |c| results.extend(f.buffers[c.acc.index()].dims.iter().copied()));
-    let mut fix: Vec<SymbolId> = f
-        .header
-        .iter()
-        .filter_map(|i| symbol(f, i).filter(|_| i.result.is_some_and(|r| results.contains(&r))))
-        .collect();
-    fix.sort_unstable();
-    fix.dedup();
-    fix
+/// The symbols that these values are.
+fn symbols_of(f: &Function, values: &HashSet<Val>) -> Vec<SymbolId> {
+    let is_value = |i: &Inst| i.result.is_some_and(|r| values.contains(&r));
+    let mut symbols: Vec<SymbolId> = f.header.iter().filter(|i| is_value(i)).filter_map(|i| symbol(f, i)).collect();
+    symbols.sort_unstable();
+    symbols.dedup();
+    symbols
 }
 
 /// The symbol that a header instruction reads.

@@ -12,6 +12,7 @@ use super::feed::Feed;
 use super::known::{Forms, Known};
 use super::layout::{Bit, LANE_BITS, Layout};
 use super::product::Product;
+use super::turns::{self, Turns};
 use super::{Arch, Error, Facts};
 use helion_ir::loops::{BufferId, Contract, Function, Inst, Mem, Nest, Op, Operand, ParamKind, Stmt, Val};
 use helion_ir::tile::Layout as Strides;
@@ -46,6 +47,8 @@ pub(super) struct Plan {
     pub stage: u32,
     /// When a warp of its own fetches the operands of all products.
     pub feed: Option<Feed>,
+    /// Loops that run rotated, by the addresses of their bodies.
+    pub turns: HashMap<usize, Turns>,
     pub homes: Vec<Home>,
     /// Dynamic buffers in order.
     pub dynamic: Vec<BufferId>,
@@ -146,7 +149,7 @@ pub(super) fn access(inst: &Inst) -> Option<(Mem, &[Val])> {
 impl<'a> Planner<'a> {
     fn new(f: &'a Function, known: &'a Known, facts: &'a Facts, arch: Arch, warps: u32, stages: u32) -> Planner<'a> {
         let extents = |b: &helion_ir::loops::Buffer| {
-            b.dims.iter().map(|d| known.int(*d).map(|n| log2_up(n.max(0) as u64))).collect::<Option<Vec<u32>>>()
+            b.dims.iter().map(|d| known.bound(*d, None).map(log2_up)).collect::<Option<Vec<u32>>>()
         };
         let extents: Vec<_> = f.buffers.iter().map(extents).collect();
         let most = MOST_REGISTERS.trailing_zeros() + LANE_BITS as u32 + warps;
@@ -425,7 +428,8 @@ impl<'a> Planner<'a> {
         let shared = bytes.map_or(exchange, |b| stage + b);
         let products = self.products.iter().map(|(c, p)| (std::ptr::from_ref(*c) as usize, p.clone())).collect();
         let (warps, homes, dynamic) = (self.warps, Vec::new(), Vec::new());
-        let mut plan = Plan { warps, nests, products, stage, feed, homes, dynamic, shared };
+        let turns = HashMap::new();
+        let mut plan = Plan { warps, nests, products, stage, feed, turns, homes, dynamic, shared };
         for (k, buffer) in self.f.buffers.iter().enumerate() {
             let b = BufferId(k as u32);
             let size = |dims: &[Val]| {
@@ -454,6 +458,7 @@ impl<'a> Planner<'a> {
                 arch.shared_bytes()
             )));
         }
+        plan.turns = turns::find(self.f, self.known, &plan);
         Ok(plan)
     }
 

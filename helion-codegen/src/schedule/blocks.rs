@@ -158,7 +158,6 @@ impl Roles {
         let rows_of_vectors = self.of.iter().any(|r| r.last_axis && !r.other_axis) || self.full;
         let (default, others): (u64, &[u64]) = match role {
             Role { batch: true, .. } => (1, &[2, 4]),
-            Role { cols: true, summed: true, narrow: true, .. } if roomy => (128, &[32, 64]),
             Role { cols: true, summed: true, .. } => (64, &[32, 128]),
             Role { rows: true, narrow: true, .. } if streaming && roomy => (128, &[16, 32, 64]),
             Role { rows: true, .. } if streaming => (64, &[16, 32, 128]),

@@ -168,7 +168,7 @@ impl<'a> OnGpu<'a> {
     }
 
     fn facts(&self, config: &Config) -> Facts {
-        self.state.facts(&compile::sizes_to_fix(&self.traced, config))
+        self.state.facts(&compile::wanted(&self.traced, config))
     }
 
     /// Fills write-only copies with a pattern, and makes the others hold what the originals hold.
@@ -315,9 +315,8 @@ impl<'a> OnGpu<'a> {
             }
         }
         words.extend(&args.symbols);
-        let fixed = compile::sizes_to_fix(&self.traced, config);
-        let value = |s: &helion_ir::loops::SymbolId| Some((*s, *args.symbols.get(s.index())?));
-        let facts = Facts { sizes: fixed.iter().filter_map(value).collect(), aligned, narrow: true };
+        let size = |s: helion_ir::loops::SymbolId| args.symbols.get(s.index()).copied();
+        let facts = compile::wanted(&self.traced, config).facts(size, aligned, true);
         let built = build(&self.traced, config, facts)?;
         // SAFETY: the words describe the blocks, laid out as the kernel's parameters promise (checked when the arguments
         // were made); nobody else uses them.

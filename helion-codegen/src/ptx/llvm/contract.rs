@@ -27,6 +27,8 @@ pub(super) struct Job<'c, 'p, 'a> {
     pub rhs: Source<'c, 'a>,
     /// Where the left operand's fragments are, when it is in registers.
     pub left: Option<(Layout, Vec<P<'c>>)>,
+    /// Variables of its fragments' words, when they have been put together already; see [`Lower::pack_left`].
+    pub packed: Vec<P<'c>>,
     /// The result's variables, by register of its fragments.
     pub sums: Vec<P<'c>>,
     /// How many steps there are.
@@ -39,7 +41,34 @@ struct Fragments<'c> {
     right: Vec<(I<'c>, u32)>,
 }
 
+/// One instruction of a warpgroup.
+pub(super) struct Part<'c> {
+    /// Which 64 of the group's rows.
+    number: usize,
+    left: PartLeft<'c>,
+    /// The descriptor of its part of the right operand.
+    right: I<'c>,
+}
+
+/// Its part of the left operand.
+enum PartLeft<'c> {
+    /// The first of four words.
+    Words(usize),
+    /// A descriptor.
+    Shared(I<'c>),
+}
+
 impl Job<'_, '_, '_> {
+    /// Where the words of the left fragment of sixteen rows and elements are among all.
+    fn packed_at(&self, row: u32, k: u32) -> usize {
+        (((row >> self.p.warps[0]) * self.packed_parts() + k / self.p.k()) * 4) as usize
+    }
+
+    /// Parts of the summed axis in the left operand.
+    fn packed_parts(&self) -> u32 {
+        self.left.as_ref().map_or(0, |(layout, _)| (1 << layout.extent(self.p.batch + 1)) / self.p.k())
+    }
+
     /// So many steps back products may still run while the next step's begin: warpgroups multiply in the background.
     fn behind(&self) -> u32 {
         u32::from(self.p.groups && self.p.stages > 2 && self.left.is_none())
@@ -77,7 +106,7 @@ impl<'c, 'a> Lower<'c, 'a> {
         Ok(())
     }
 
-    fn job<'p>(&mut self, c: &'a Contract, p: &'p Product) -> Done<Job<'c, 'p, 'a>> {
+    pub(super) fn job<'p>(&mut self, c: &'a Contract, p: &'p Product) -> Done<Job<'c, 'p, 'a>> {
         let (m, n, k) = (self.int(c.m.extent)?, self.int(c.n.extent)?, self.int(c.k.extent)?);
         let source = |o: &'a helion_ir::loops::Operand, tile: Tile, summed_axis, other_axis, other| Source {
             operand: o,
@@ -95,11 +124,11 @@ impl<'c, 'a> Lower<'c, 'a> {
         };
         let whole = self.e.add(k, self.e.i64(i64::from(p.step) - 1))?;
         let steps = self.e.to_i32(self.e.shr(whole, u64::from(p.step.trailing_zeros()))?)?;
-        Ok(Job { c, p, lhs, rhs, left, sums: Vec::new(), steps })
+        Ok(Job { c, p, lhs, rhs, left, packed: Vec::new(), sums: Vec::new(), steps })
     }
 
     /// The variables of the result, with what they begin with.
-    fn begin_sums(&mut self, job: &mut Job<'c, '_, 'a>) -> Done {
+    pub(super) fn begin_sums(&mut self, job: &mut Job<'c, '_, 'a>) -> Done {
         let layout = job.p.result();
         let register = self.e.register_type(job.p.sum);
         if let Held::Registers(home, all) = self.buffers[job.c.acc.index()].clone() {
@@ -220,11 +249,7 @@ impl<'c, 'a> Lower<'c, 'a> {
 
     /// Waits for the products of warpgroups that still run.
     pub(super) fn end_products(&mut self, job: &Job<'c, '_, 'a>) -> Done {
-        let f32 = self.e.register_type(DType::F32);
-        let mut sums = Vec::with_capacity(job.sums.len());
-        for s in &job.sums {
-            sums.push(self.e.builder.build_load(f32, *s, "")?);
-        }
+        let sums = self.sums_of(job)?;
         let sums = self.e.wait_warpgroup(&sums, 0)?;
         for (s, v) in job.sums.iter().zip(sums) {
             self.e.builder.build_store(*s, v)?;
@@ -391,17 +416,44 @@ impl<'c, 'a> Lower<'c, 'a> {
     }
 
     /// Multiplies one step by warpgroups, which begin; does `meanwhile`; and waits until only the products of the last
-    /// `behind` steps are under way. The operands' parts of the step begin at `left_at` and `right_at`.
+    /// `behind` steps are under way. The operands' parts of the step are at `at`, left and right.
     pub(super) fn multiply_groups(
         &mut self,
         job: &Job<'c, '_, 'a>,
-        [left_at, right_at]: [P<'c>; 2],
+        at: [P<'c>; 2],
         from: Option<u32>,
         behind: u32,
         meanwhile: &mut dyn FnMut(&mut Self) -> Done,
     ) -> Done {
-        let p = job.p;
+        let (sums, mut words) = (self.sums_of(job)?, Vec::new());
+        let parts = self.parts(job, at, from, &mut words)?;
+        let (mut sums, words) = self.e.begin_warpgroup(&sums, &words)?;
+        parts.iter().try_for_each(|part| self.multiply_part(job, part, &mut sums, &words))?;
+        self.e.end_warpgroup()?;
+        meanwhile(self)?;
+        let sums = self.e.wait_warpgroup(&sums, behind)?;
+        for (s, v) in job.sums.iter().zip(sums) {
+            self.e.builder.build_store(*s, v)?;
+        }
+        Ok(())
+    }
+
+    /// The sums of a product so far.
+    pub(super) fn sums_of(&mut self, job: &Job<'c, '_, 'a>) -> Done<Vec<V<'c>>> {
         let f32 = self.e.register_type(DType::F32);
+        job.sums.iter().map(|s| Ok(self.e.builder.build_load(f32, *s, "")?)).collect()
+    }
+
+    /// The instructions of a step whose operands begin at `left_at` and `right_at`; words of a left operand in registers go
+    /// to `words`.
+    pub(super) fn parts(
+        &mut self,
+        job: &Job<'c, '_, 'a>,
+        [left_at, right_at]: [P<'c>; 2],
+        from: Option<u32>,
+        words: &mut Vec<V<'c>>,
+    ) -> Done<Vec<Part<'c>>> {
+        let p = job.p;
         let rows_bits = p.warps[0] - 2;
         let group = self.e.shr(self.warp, 2)?;
         let group_m = self.e.and(group, self.e.i32((1 << rows_bits) - 1))?;
@@ -412,43 +464,44 @@ impl<'c, 'a> Lower<'c, 'a> {
         let right_by = self.e.mul(group_n, self.e.i32(i64::from(own_n) * 128))?;
         let right_at = self.e.offset(right_at, right_by)?;
         let right = self.descriptor(p.rhs, right_at)?;
-        let mut flat = Vec::with_capacity(job.sums.len());
-        for s in &job.sums {
-            flat.push(self.e.builder.build_load(f32, *s, "")?);
-        }
-        let mut words: Vec<V<'c>> = Vec::new();
-        if let Some(from) = from {
-            for number in 0..sixty_fours {
-                for part in 0..p.step / p.k() {
-                    words.extend(self.left_fragment(job, number << p.warps[0], from + part * p.k())?);
-                }
-            }
-        }
-        let (flat, words) = self.e.begin_warpgroup(&flat, &words)?;
-        let each = job.sums.len() / sixty_fours as usize;
-        let mut all: Vec<Vec<V<'c>>> = flat.chunks(each).map(<[V<'c>]>::to_vec).collect();
-        for (number, sums) in all.iter_mut().enumerate() {
-            let rows = self.e.add(group_m, self.e.i32((number as i64) << rows_bits))?;
+        let mut parts = Vec::new();
+        for number in 0..sixty_fours {
+            let rows = self.e.add(group_m, self.e.i32(i64::from(number) << rows_bits))?;
             let at = self.e.offset(left_at, self.e.mul(rows, self.e.i32(64 * 128))?)?;
             let left = self.descriptor(p.lhs, at)?;
             for part in 0..p.step / p.k() {
-                let first = (number as u32 * (p.step / p.k()) + part) as usize * 4;
-                let a = match words.get(first..first + 4) {
-                    Some(w) => Left::Registers([w[0], w[1], w[2], w[3]]),
-                    None => Left::Shared(self.along_sum(p.lhs, left, part)?),
+                let right = self.along_sum(p.rhs, right, part)?;
+                let left = match from {
+                    Some(from) => {
+                        words.extend(self.left_fragment(job, number << p.warps[0], from + part * p.k())?);
+                        PartLeft::Words(words.len() - 4)
+                    }
+                    None => PartLeft::Shared(self.along_sum(p.lhs, left, part)?),
                 };
-                let b = self.along_sum(p.rhs, right, part)?;
-                let across = [!p.lhs.along && from.is_none(), !p.rhs.along];
-                *sums = self.e.multiply_warpgroup(p.dtype, sums, a, b, across)?;
+                parts.push(Part { number: number as usize, left, right });
             }
         }
-        self.e.end_warpgroup()?;
-        meanwhile(self)?;
-        let flat: Vec<V<'c>> = all.into_iter().flatten().collect();
-        let flat = self.e.wait_warpgroup(&flat, behind)?;
-        for (s, v) in job.sums.iter().zip(flat) {
-            self.e.builder.build_store(*s, v)?;
-        }
+        Ok(parts)
+    }
+
+    /// One instruction of a warpgroup: adds a part to its 64 rows of a product's sums.
+    pub(super) fn multiply_part(
+        &mut self,
+        job: &Job<'c, '_, 'a>,
+        part: &Part<'c>,
+        sums: &mut [V<'c>],
+        words: &[V<'c>],
+    ) -> Done {
+        let p = job.p;
+        let (left, in_registers) = match part.left {
+            PartLeft::Words(at) => (Left::Registers([words[at], words[at + 1], words[at + 2], words[at + 3]]), true),
+            PartLeft::Shared(d) => (Left::Shared(d), false),
+        };
+        let across = [!p.lhs.along && !in_registers, !p.rhs.along];
+        let each = sums.len() / (p.m >> (4 + p.warps[0])) as usize;
+        let own = &mut sums[part.number * each..(part.number + 1) * each];
+        let made = self.e.multiply_warpgroup(p.dtype, own, left, part.right, across)?;
+        own.copy_from_slice(&made);
         Ok(())
     }
 
@@ -546,9 +599,41 @@ impl<'c, 'a> Lower<'c, 'a> {
         self.e.load_matrices(at, !tile.along)
     }
 
+    /// Variables for the words of a product's left operand; none when that is not in registers.
+    pub(super) fn packed_left(&mut self, c: &'a Contract) -> Done<Vec<P<'c>>> {
+        let plan = self.plan;
+        let Some(p) = plan.product(c) else { return mistake("a contract without a path") };
+        let words = (p.m >> (4 + p.warps[0])) * self.job(c, p)?.packed_parts() * 4;
+        (0..words).map(|_| self.e.variable(self.e.context.i32_type().into())).collect()
+    }
+
+    /// Puts the words of a left operand in registers together, for a warpgroup's product that is made later: halves that
+    /// wait for their partners would need a register each.
+    pub(super) fn pack_left(&mut self, c: &'a Contract, packed: &[P<'c>]) -> Done {
+        let plan = self.plan;
+        let Some(p) = plan.product(c) else { return mistake("a contract without a path") };
+        let job = self.job(c, p)?;
+        let rows = p.m >> (4 + p.warps[0]);
+        let mut words = Vec::new();
+        for row in 0..rows {
+            for part in 0..job.packed_parts() {
+                words.extend(self.left_fragment(&job, row << p.warps[0], part * p.k())?);
+            }
+        }
+        for (word, at) in words.into_iter().zip(packed) {
+            self.e.builder.build_store(*at, word)?;
+        }
+        Ok(())
+    }
+
     /// A fragment of the left operand from registers: sixteen rows, sixteen elements of the summed axis from `k` on.
     fn left_fragment(&mut self, job: &Job<'c, '_, 'a>, row: u32, k: u32) -> Done<[V<'c>; 4]> {
         let Some((layout, all)) = &job.left else { return mistake("no left operand in registers") };
+        if !job.packed.is_empty() {
+            let first = job.packed_at(row, k);
+            let load = |n: usize| self.e.builder.build_load(self.e.context.i32_type(), job.packed[first + n], "");
+            return Ok([load(0)?, load(1)?, load(2)?, load(3)?]);
+        }
         let (rows, cols) = (job.p.batch, job.p.batch + 1);
         let own = u64::from(row * 16);
         let held = self.e.register_type(job.p.dtype);

@@ -78,6 +78,8 @@ pub(super) struct Emit<'c> {
     maps: u32,
     /// The threads that barriers are for, when those are not all of the block.
     pub(super) crew: Cell<Option<u32>>,
+    /// Whether groups of them take turns, and so must not wait for all others.
+    pub(super) apart: Cell<bool>,
 }
 
 /// The calling convention of kernels.
@@ -103,8 +105,8 @@ impl<'c> Emit<'c> {
         function.add_attribute(AttributeLoc::Function, block);
         let builder = context.create_builder();
         builder.position_at_end(context.append_basic_block(function, "entry"));
-        let (maps, crew) = (maps as u32, Cell::new(None));
-        let e = Emit { context, module, builder, function, arch, maps, crew };
+        let (maps, crew, apart) = (maps as u32, Cell::new(None), Cell::new(false));
+        let e = Emit { context, module, builder, function, arch, maps, crew, apart };
         for k in 0..maps {
             e.describe_map(k);
         }
@@ -283,6 +285,9 @@ impl<'c> Emit<'c> {
 
     /// All threads of the block wait for each other; what they wrote before is seen after.
     pub(super) fn barrier(&self) -> Done {
+        if self.apart.get() {
+            return mistake("a barrier for all where warpgroups take turns");
+        }
         match self.crew.get() {
             None => self.intrinsic("llvm.nvvm.barrier.cta.sync.aligned.all", &[], &[self.i32(0).into()]).map(drop),
             Some(threads) => {
@@ -290,6 +295,16 @@ impl<'c> Emit<'c> {
                 self.intrinsic("llvm.nvvm.barrier.cta.sync.aligned.count", &[], &args).map(drop)
             }
         }
+    }
+
+    /// Waits at a barrier of the block until so many threads have come there, those that only arrive included.
+    pub(super) fn wait_at(&self, barrier: I<'c>, threads: u32) -> Done {
+        self.asm(None, &format!("bar.sync $0, {threads};"), "r,~{memory}", &[barrier.into()], true).map(drop)
+    }
+
+    /// Arrives at a barrier of the block, without waiting.
+    pub(super) fn arrive_at(&self, barrier: I<'c>, threads: u32) -> Done {
+        self.asm(None, &format!("bar.arrive $0, {threads};"), "r,~{memory}", &[barrier.into()], true).map(drop)
     }
 
     /// An element of a struct or a vector.

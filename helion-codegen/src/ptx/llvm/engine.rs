@@ -50,17 +50,22 @@ impl<'c> Emit<'c> {
     /// Waits for a phase to end.
     pub(super) fn await_barrier(&self, at: P<'c>, phase: I<'c>) -> Done {
         let (again, after) = (self.block("await"), self.block("there"));
-        let at = self.address_of(at)?;
         self.jump(again)?;
         self.at(again);
+        let over = self.is_over(at, phase)?;
+        self.branch(over, after, again)?;
+        self.at(after);
+        Ok(())
+    }
+
+    /// Whether a phase has ended, asked with some patience.
+    pub(super) fn is_over(&self, at: P<'c>, phase: I<'c>) -> Done<I<'c>> {
+        let at = self.address_of(at)?;
         let text = "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [$1], $2; selp.b32 $0, 1, 0, p; }";
         let word = self.context.i32_type();
         let made = self.asm(Some(word.into()), text, "=r,r,r,~{memory}", &[at, phase.into()], true)?;
         let Some(BasicValueEnum::IntValue(done)) = made else { return mistake("a wait without an answer") };
-        let done = self.compare(inkwell::IntPredicate::NE, done, self.i32(0))?;
-        self.branch(done, after, again)?;
-        self.at(after);
-        Ok(())
+        self.compare(inkwell::IntPredicate::NE, done, self.i32(0))
     }
 
     /// Arrives at a barrier, if `really`.

@@ -86,7 +86,7 @@ impl<'c, 'a> Lower<'c, 'a> {
     /// Waits for a step's operands and begins to multiply them; gives the stage before back.
     fn fed_step(&mut self, fed: &Fed<'_, 'c, '_, 'a>, step: Step<'c>) -> Done {
         let (stage, begin) = self.await_stage(fed.feed, fed.ring)?;
-        let at = self.operands_at(fed, begin, step.number)?;
+        let at = self.operands_at(fed.job, fed.feed, begin, step.number)?;
         if step.cut {
             self.cut_operands(fed, at, step.number)?;
         }
@@ -97,10 +97,15 @@ impl<'c, 'a> Lower<'c, 'a> {
     }
 
     /// Where the operands of step `number` are, the step's stage beginning at `begin` in the ring.
-    fn operands_at(&mut self, fed: &Fed<'_, 'c, '_, 'a>, begin: I<'c>, number: I<'c>) -> Done<[P<'c>; 2]> {
-        let job = fed.job;
-        let stage = self.e.offset(self.shared(fed.feed.ring)?, begin)?;
-        if let Some(kept) = fed.feed.kept(job.c) {
+    pub(super) fn operands_at(
+        &mut self,
+        job: &Job<'c, '_, 'a>,
+        feed: &Feed,
+        begin: I<'c>,
+        number: I<'c>,
+    ) -> Done<[P<'c>; 2]> {
+        let stage = self.e.offset(self.shared(feed.ring)?, begin)?;
+        if let Some(kept) = feed.kept(job.c) {
             let by = self.e.mul(number, self.e.i32(i64::from(job.p.lhs.bytes())))?;
             return Ok([self.e.offset(self.shared(kept.at)?, by)?, stage]);
         }

@@ -176,7 +176,9 @@ impl<'c, 'a> Lower<'c, 'a> {
             if fetches {
                 self.instances(words, &mut |s| s.produce(feed, position, &s.f.body))?;
             } else {
+                self.begin_turns()?;
                 self.instances(words, &mut |s| s.stmts(&s.f.body))?;
+                self.end_turns()?;
             }
             self.values = values;
             self.e.builder.build_return(None)?;
@@ -433,7 +435,10 @@ impl<'c, 'a> Lower<'c, 'a> {
                 let some = self.e.compare(IntPredicate::SLT, begin, end)?;
                 self.when(some, |s| {
                     s.await_kept(feed, ring, body)?;
-                    turns(s)?;
+                    match s.rotated(*var, body) {
+                        Some(l) => s.multiply_rotated(feed, ring, l, [begin, end, step])?,
+                        None => turns(s)?,
+                    }
                     s.leave_kept(feed, body)
                 })
             }

@@ -34,6 +34,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod trigonometry;
+mod turns;
 mod warp;
 
 use super::knobs::{self, Knobs};

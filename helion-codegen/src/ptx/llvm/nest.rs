@@ -10,9 +10,22 @@ use super::super::plan::access;
 use super::emit::{Done, I, P, V};
 use super::lower::{Held, Lower};
 use super::sync::Touch;
-use helion_ir::loops::{Inst, Mem, Nest, Op, Val};
+use helion_ir::eval;
+use helion_ir::loops::{Axis, Inst, Mem, Nest, Op, Val};
 use inkwell::IntPredicate;
 use std::collections::HashMap;
+
+/// The parts in which a thread keeps each state of a nest, when it folds many elements into few states.
+fn parts(nest: &Nest, layout: &Layout) -> usize {
+    let parallel: usize = (0..nest.axes.len() - nest.reduce).map(|a| layout.register_mask(a)).sum();
+    let points = 1usize << parallel.count_ones();
+    let can_split = nest.carries.iter().all(|c| c.op.is_some_and(|op| eval::reduce_combine(op).is_some()));
+    if !can_split || layout.registers() < MANY * points { 1 } else { (MOST_PARTS / points).max(1) }
+}
+
+/// Elements of a thread that make parts of a state worth it, and the most states and parts of a carry together.
+const MANY: usize = 16;
+const MOST_PARTS: usize = 4;
 
 /// A nest being made.
 pub(super) struct Frame<'c, 'a> {
@@ -28,8 +41,10 @@ pub(super) struct Frame<'c, 'a> {
     /// Where the current piece begins along each axis.
     pub starts: Vec<I<'c>>,
     pub extents: Vec<I<'c>>,
-    /// For each carry, its state for each parallel register.
+    /// For each carry, its state for each parallel register, in parts.
     pub states: Vec<Vec<P<'c>>>,
+    /// Parts of each state: operations on one part wait for each other.
+    pub parts: usize,
     /// Values made in the current piece of code, by the register bits they depend on.
     pub memo: HashMap<(Val, usize), V<'c>>,
     /// Addresses of the first element of accesses made in the current piece of code, by the instruction.
@@ -74,6 +89,7 @@ impl<'c, 'a> Lower<'c, 'a> {
             starts: vec![self.e.i64(0); nest.axes.len()],
             extents,
             states: Vec::new(),
+            parts: parts(nest, layout),
             memo: HashMap::new(),
             bases: HashMap::new(),
             partial: false,
@@ -157,6 +173,13 @@ impl<'c, 'a> Lower<'c, 'a> {
 
     /// One piece: with conditions where some of it is outside.
     fn piece(&mut self, frame: &mut Frame<'c, 'a>) -> Done {
+        // Code for many sizes has conditions in any case, and no short loops for what is left.
+        let many = |(k, a): (usize, &Axis)| {
+            self.known.is_bounded(a.extent) && self.known.bound(a.extent, a.bound) <= Some(1 << frame.layout.extent(k))
+        };
+        if frame.nest.axes.iter().enumerate().any(many) {
+            return self.points(frame, true);
+        }
         let mut inside: Option<I<'c>> = None;
         let mut never = false;
         // What a point outside makes of registers is in registers that nobody reads.

@@ -7,6 +7,8 @@
 use super::emit::{Done, I, P, Space, V, mistake};
 use super::lower::{Array, Held, Lower, Stride};
 use super::nest::Frame;
+use helion_ir::dtype::DType;
+use helion_ir::elementwise::BinaryOp;
 use helion_ir::loops::{BufferId, Inst, Mem, Op, Val};
 use inkwell::IntPredicate;
 use std::collections::HashSet;
@@ -30,18 +32,26 @@ impl<'c, 'a> Lower<'c, 'a> {
             for r in registers {
                 self.bind_states(frame, r)?;
                 self.effects(frame, &nest.body, &[r], acts, axes)?;
-                self.step_states(frame, r)?;
+                self.fold(frame, &[r])?;
             }
             return Ok(());
         }
         self.effects(frame, &nest.body, &registers, acts, axes)?;
         if !nest.carries.is_empty() {
-            for r in registers {
-                self.bind_states(frame, r)?;
-                self.step_states(frame, r)?;
-            }
+            let run = self.inside_run(frame);
+            registers.chunks(1 << run).try_for_each(|run| self.fold(frame, run))?;
         }
         Ok(())
+    }
+
+    /// log2 of the adjacent registers of one state that are inside or outside together.
+    fn inside_run(&self, frame: &Frame<'c, 'a>) -> u32 {
+        match frame.layout.reg.first().map(|b| usize::from(b.axis)) {
+            Some(fast) if frame.partial && fast >= frame.parallel => {
+                frame.layout.run(fast).min(self.known.divisor(frame.nest.axes[fast].extent))
+            }
+            _ => 0,
+        }
     }
 
     /// What instructions do to memory, at points given by registers, within the extents of the first `axes` axes.
@@ -169,13 +179,30 @@ impl<'c, 'a> Lower<'c, 'a> {
         if let Op::Load { mem, masked } = inst.op {
             return self.load_at(frame, inst, mem, masked, key);
         }
-        let mut args = Vec::with_capacity(inst.args.len());
-        for a in &inst.args {
-            args.push(self.at(frame, *a, register)?);
-        }
-        let made = self.pure(inst, &args)?;
+        let made = match self.rounded_quotient(frame, inst) {
+            Some((to, [a, b])) => {
+                let (a, b) = (self.at(frame, a, register)?, self.at(frame, b, register)?);
+                self.e.cast(self.e.quotient(a, b)?, DType::F32, to)?
+            }
+            None => {
+                let mut args = Vec::with_capacity(inst.args.len());
+                for a in &inst.args {
+                    args.push(self.at(frame, *a, register)?);
+                }
+                self.pure(inst, &args)?
+            }
+        };
         frame.memo.insert(key, made);
         Ok(made)
+    }
+
+    /// What is divided, when an instruction rounds a quotient of `f32` to 16 bits: that leaves nothing of the last bits
+    /// for which an exact division takes several times as long.
+    fn rounded_quotient(&self, frame: &Frame<'c, 'a>, inst: &Inst) -> Option<(DType, [Val; 2])> {
+        let Op::Cast(to @ (DType::F16 | DType::BF16)) = inst.op else { return None };
+        let quotient = frame.insts.get(&inst.args[0])?;
+        let divides = matches!(quotient.op, Op::Binary(BinaryOp::Div)) && self.f.dtype(inst.args[0]) == DType::F32;
+        divides.then(|| (to, [quotient.args[0], quotient.args[1]]))
     }
 
     /// Loads an element, with its neighbours where they come along.
@@ -343,11 +370,15 @@ impl<'c, 'a> Lower<'c, 'a> {
     fn run(&self, frame: &Frame<'c, 'a>, mem: Mem, index: &[Val]) -> Done<u32> {
         let Some(fast) = frame.layout.reg.first().map(|b| usize::from(b.axis)) else { return Ok(0) };
         let array = self.array_of(mem)?;
-        if frame.partial || index.is_empty() || array.strides.last() != Some(&Stride::Const(1)) {
+        if index.is_empty() || array.strides.last() != Some(&Stride::Const(1)) {
             return Ok(0);
         }
         let size = array.dtype.size();
-        let most = frame.layout.run(fast).min((16 / size as u32).trailing_zeros());
+        let mut most = frame.layout.run(fast).min((16 / size as u32).trailing_zeros());
+        if frame.partial {
+            // Pieces begin at multiples of their length: a run that divides the extent is inside or outside.
+            most = most.min(self.known.divisor(frame.nest.axes[fast].extent));
+        }
         for run in (1..=most).rev() {
             if self.runs(frame, array, index, fast, run) {
                 return Ok(run);

@@ -20,7 +20,8 @@ impl<'c, 'a> Lower<'c, 'a> {
         if frame.states.is_empty() {
             for c in &nest.carries {
                 let register = self.e.register_type(self.f.dtype(c.param));
-                let all = frame.parallel_registers().iter().map(|_| self.e.variable(register)).collect::<Done<_>>()?;
+                let states = frame.parallel_registers().len() * frame.parts;
+                let all = (0..states).map(|_| self.e.variable(register)).collect::<Done<_>>()?;
                 frame.states.push(all);
             }
         }
@@ -38,8 +39,13 @@ impl<'c, 'a> Lower<'c, 'a> {
 
     /// The state of a carry that belongs to a register.
     fn state(&self, frame: &Frame<'c, 'a>, carry: usize, register: usize) -> Done<P<'c>> {
-        let point = frame.parallel_registers().iter().position(|p| *p == register & frame.parallel_mask());
-        let found = point.and_then(|p| frame.states.get(carry)?.get(p).copied());
+        let mask = frame.parallel_mask();
+        let point = frame.parallel_registers().iter().position(|p| *p == register & mask);
+        // The number of the register among those of its point, of which neighbours along memory share a part.
+        let bits = (0..frame.layout.reg.len()).filter(|k| mask >> k & 1 == 0);
+        let number: usize = bits.enumerate().map(|(to, from)| (register >> from & 1) << to).sum();
+        let part = number >> frame.layout.reg.first().map_or(0, |b| frame.layout.run(usize::from(b.axis)));
+        let found = point.and_then(|p| frame.states.get(carry)?.get(p * frame.parts + part % frame.parts).copied());
         found.map_or_else(|| mistake("a point without state"), Ok)
     }
 
@@ -52,22 +58,24 @@ impl<'c, 'a> Lower<'c, 'a> {
         Ok(())
     }
 
-    /// Folds the point of a register into the states.
-    pub(super) fn step_states(&mut self, frame: &mut Frame<'c, 'a>, register: usize) -> Done {
-        let nest = frame.nest;
-        let mut next = Vec::with_capacity(nest.carries.len());
-        for c in &nest.carries {
-            next.push(self.at(frame, c.next, register)?);
+    /// Folds the points of registers that have the same states, and are inside or outside together, into those.
+    pub(super) fn fold(&mut self, frame: &mut Frame<'c, 'a>, registers: &[usize]) -> Done {
+        let (nest, first) = (frame.nest, registers[0]);
+        let inside = self.inside(frame, first, nest.axes.len())?;
+        self.bind_states(frame, first)?;
+        let before = nest.carries.iter().map(|c| self.at(frame, c.param, first)).collect::<Done<Vec<_>>>()?;
+        for &r in registers {
+            self.bind_states(frame, r)?;
+            let next = nest.carries.iter().map(|c| self.at(frame, c.next, r)).collect::<Done<Vec<_>>>()?;
+            for (k, next) in next.into_iter().enumerate() {
+                self.e.builder.build_store(self.state(frame, k, r)?, next)?;
+            }
         }
-        let inside = self.inside(frame, register, nest.axes.len())?;
-        for (k, (c, next)) in nest.carries.iter().zip(next).enumerate() {
-            let old = self.at(frame, c.param, register)?;
-            let value = match inside {
-                Some(i) => self.e.select(i, next, old)?,
-                None => next,
-            };
-            let p = self.state(frame, k, register)?;
-            self.e.builder.build_store(p, value)?;
+        let Some(inside) = inside else { return Ok(()) };
+        for (k, (c, before)) in nest.carries.iter().zip(before).enumerate() {
+            let p = self.state(frame, k, first)?;
+            let after = self.read(p, self.f.dtype(c.param))?;
+            self.e.builder.build_store(p, self.e.select(inside, after, before)?)?;
         }
         Ok(())
     }
@@ -83,8 +91,8 @@ impl<'c, 'a> Lower<'c, 'a> {
         frame.forget();
         for (k, c) in nest.carries.iter().enumerate() {
             let mut results = Vec::with_capacity(points.len());
-            for p in frame.states[k].clone() {
-                results.push(self.read(p, self.f.dtype(c.param))?);
+            for parts in frame.states[k].clone().chunks(frame.parts) {
+                results.push(self.whole(c, parts)?);
             }
             if let Some(op) = c.op {
                 self.combine(frame, op, c, &mut results)?;
@@ -98,6 +106,17 @@ impl<'c, 'a> Lower<'c, 'a> {
         self.effects(frame, &nest.finals, &points, acts, frame.parallel)?;
         frame.forget();
         Ok(())
+    }
+
+    /// The parts of a thread's state in one, neighbours first.
+    fn whole(&mut self, c: &Carry, parts: &[P<'c>]) -> Done<V<'c>> {
+        let dtype = self.f.dtype(c.param);
+        let mut values = parts.iter().map(|p| self.read(*p, dtype)).collect::<Done<Vec<_>>>()?;
+        while values.len() > 1 {
+            let Some(step) = c.op.and_then(eval::reduce_combine) else { return mistake("a state in parts") };
+            values = values.chunks(2).map(|two| self.e.binary(step, dtype, two[0], two[1])).collect::<Done<_>>()?;
+        }
+        Ok(values[0])
     }
 
     /// Makes the states of one carry whole.

@@ -103,6 +103,29 @@ impl<'c, 'a> Lower<'c, 'a> {
         Ok((stage, self.ring_bytes(feed, stage)?))
     }
 
+    /// Waits until the next `count` stages are full, and moves the position past them; gives each stage, and where it begins
+    /// in the ring. Mostly they all are, so that is asked first.
+    pub(super) fn await_stages(&mut self, feed: &Feed, p: Position<'c>, count: u32) -> Done<Vec<(I<'c>, I<'c>)>> {
+        let mut all = Vec::new();
+        for _ in 0..count {
+            all.push(self.at_position(p)?);
+            self.next_position(feed, p)?;
+        }
+        let mut ready = self.e.bool(true);
+        for (stage, phase) in &all {
+            ready = self.e.and(ready, self.e.is_over(self.ring_barrier(feed, *stage, true)?, *phase)?)?;
+        }
+        let (wait, go) = (self.e.block("wait"), self.e.block("go"));
+        self.e.branch(ready, go, wait)?;
+        self.e.at(wait);
+        for (stage, phase) in &all {
+            self.e.await_barrier(self.ring_barrier(feed, *stage, true)?, *phase)?;
+        }
+        self.e.jump(go)?;
+        self.e.at(go);
+        all.into_iter().map(|(stage, _)| Ok((stage, self.ring_bytes(feed, stage)?))).collect()
+    }
+
     /// This warp has done with a stage, if `really`.
     pub(super) fn leave_stage(&mut self, feed: &Feed, stage: I<'c>, really: I<'c>) -> Done {
         let first = self.e.compare(IntPredicate::EQ, self.lane, self.e.i32(0))?;
@@ -120,6 +143,9 @@ impl<'c, 'a> Lower<'c, 'a> {
                     let some = self.e.compare(IntPredicate::SLT, begin, end)?;
                     self.when(some, |s| {
                         kept_in(feed, body).try_for_each(|c| s.fetch_kept(feed, p, c))?;
+                        if let Some(l) = s.rotated(*var, body) {
+                            return s.produce_rotated(feed, p, l, [begin, end, step]);
+                        }
                         s.counted(begin, end, step, |s, now| {
                             s.set(*var, now.into());
                             s.produce(feed, p, body)
@@ -145,7 +171,7 @@ impl<'c, 'a> Lower<'c, 'a> {
     }
 
     /// Fetches all steps of a product.
-    fn fetch(&mut self, feed: &Feed, p: Position<'c>, c: &'a Contract) -> Done {
+    pub(super) fn fetch(&mut self, feed: &Feed, p: Position<'c>, c: &'a Contract) -> Done {
         let plan = self.plan;
         let Some(product) = plan.product(c) else { return mistake("a contract without a path") };
         let fetches = fetches(feed, product, c);

@@ -1,9 +1,9 @@
 //! Functions of `f32` on the device's unit for special functions.
 //!
-//! In: a value. Out: `exp` and `exp2`, within 3 ulp of the exact value (`scripts/gpu-suite` measures it); results below the smallest normal number are zero,
+//! In: values. Out: quotients within 2 ulp; `exp` and `exp2`, within 3 ulp of the exact value (`scripts/gpu-suite` measures it); results below the smallest normal number are zero,
 //! as everywhere on that unit. What other functions make of exponentials comes from `passes::math`.
 
-use super::emit::{Done, Emit, V};
+use super::emit::{Done, Emit, V, mistake};
 
 /// `1 / ln 2`, and `ln 2` as the sum of two.
 const LOG2_E: f64 = std::f32::consts::LOG2_E as f64;
@@ -18,6 +18,12 @@ impl<'c> Emit<'c> {
     /// `2^x`: one instruction.
     pub(super) fn exp2_f32(&self, x: V<'c>) -> Done<V<'c>> {
         self.value_of("llvm.nvvm.ex2.approx.ftz", &[x.get_type()], &[x])
+    }
+
+    /// A quotient within 2 ulp, whatever the operands.
+    pub(super) fn quotient(&self, a: V<'c>, b: V<'c>) -> Done<V<'c>> {
+        let made = self.asm(Some(a.get_type()), "div.full.f32 $0, $1, $2;", "=f,f,f", &[a, b], false)?;
+        made.map_or_else(|| mistake("a quotient without a value"), Ok)
     }
 
     /// `e^x = 2^t (1 + c)` with `t` about `x / ln 2` and `c = x - t ln 2`, which makes up for the rounding of `t`. Where
