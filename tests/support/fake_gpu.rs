@@ -283,7 +283,7 @@ impl FakeGpu {
         }
         for (symbol, bound) in &kernel.options.facts.bounds {
             let value = words[n - kernel.symbols + symbol.index()];
-            let fits = value <= bound.most && value % (1 << bound.divisor) == 0;
+            let fits = value <= bound.most && value.is_multiple_of(1 << bound.divisor);
             assert!(fits, "{value} for a size of {} with {bound:?}", kernel.name);
         }
         let plan = kernel.code.plan(&host);

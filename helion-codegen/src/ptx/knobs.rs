@@ -95,7 +95,7 @@ pub(super) fn add(f: &Function, space: &mut ConfigSpace) {
     let warps = cost::warps(f);
     let others = [WARPS, 1, 2, 8, 16].into_iter().filter(|w| *w != warps);
     space.add(Slot::kernel(Knob::Warps), std::iter::once(warps).chain(others).collect());
-    space.add(Slot::kernel(Knob::Registers), vec![ANY, 64, 128]);
+    space.add(Slot::kernel(Knob::Registers), vec![ANY, 64, 128, 40]);
 }
 
 /// Whether the values of a config fit a device.

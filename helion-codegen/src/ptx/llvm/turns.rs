@@ -20,6 +20,9 @@ const FIRST: i64 = 2;
 /// Threads of two groups, those that wait and those that arrive.
 const THREADS: u32 = 2 * 32 * WARPGROUP;
 
+/// A product, and where its tile begins.
+type Tile<'c, 'a> = (&'a Contract, I<'c>);
+
 /// Which statements of a rotated loop.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Which {
@@ -88,7 +91,7 @@ impl<'c, 'a> Lower<'c, 'a> {
         &mut self,
         l: Rotated<'a>,
         [begin, end, step]: [I<'c>; 3],
-        multiply: &mut dyn FnMut(&mut Self, &[(&'a Contract, I<'c>)]) -> Done,
+        multiply: &mut dyn FnMut(&mut Self, &[Tile<'c, 'a>]) -> Done,
         rest: &mut dyn FnMut(&mut Self, &'a [Stmt], Which) -> Done,
     ) -> Done {
         let (first, second, [between, after]) = (l.first()?, l.second()?, l.nests());
@@ -120,7 +123,7 @@ impl<'c, 'a> Lower<'c, 'a> {
 
     /// The producer's side of a rotated loop.
     pub(super) fn produce_rotated(&mut self, feed: &Feed, p: Position<'c>, l: Rotated<'a>, over: [I<'c>; 3]) -> Done {
-        let fetch = &mut |s: &mut Self, all: &[(&'a Contract, I<'c>)]| {
+        let fetch = &mut |s: &mut Self, all: &[Tile<'c, 'a>]| {
             all.iter().try_for_each(|(c, tile)| {
                 s.at_tile(l, *tile)?;
                 s.fetch(feed, p, c)
@@ -134,7 +137,7 @@ impl<'c, 'a> Lower<'c, 'a> {
         self.e.apart.set(true);
         let second = l.second()?;
         let packed = self.packed_left(second)?;
-        let multiply = &mut |s: &mut Self, all: &[(&'a Contract, I<'c>)]| {
+        let multiply = &mut |s: &mut Self, all: &[Tile<'c, 'a>]| {
             // Extents are the same for all tiles, and where operands are is the producer's affair.
             s.at_tile(l, all[0].1)?;
             s.products(feed, p, all.iter().map(|(c, _)| *c), &packed)
