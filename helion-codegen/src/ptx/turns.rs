@@ -111,6 +111,6 @@ fn touches(body: &[Stmt], b: BufferId) -> bool {
     body.iter().any(|s| match s {
         Stmt::Nest(n) => n.body.iter().chain(&n.finals).filter_map(access).any(|(mem, _)| mem == b),
         Stmt::Contract(c) => [c.lhs.mem, c.rhs.mem, Mem::Buffer(c.acc)].contains(&b),
-        _ => false,
+        Stmt::Inst(_) | Stmt::For { .. } | Stmt::While { .. } | Stmt::If { .. } => false,
     })
 }
