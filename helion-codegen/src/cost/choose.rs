@@ -1,6 +1,7 @@
 //! The config that the model likes best for given sizes.
 
 use super::config::{predict_config, threads_of};
+use super::tree::LEFT;
 use super::{lockstep, predict, programs};
 use crate::{passes, schedule};
 use helion_ir::config::{Config, ConfigSpace, Knob, Slot};
@@ -36,7 +37,16 @@ pub fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], target: &Ta
     };
     let mut whole = |config: &Config| predict_config(kernel, config, sizes, target, threads);
     let looks = Looks { most: MOST_SCHEDULES, margin: MARGIN };
-    let config = looks.descend(space.default_config(), &slots(When::Shaping), &mut whole);
+    let shaping = slots(When::Shaping);
+    let mut config = looks.descend(space.default_config(), &shaping, &mut whole);
+    if let Some(left) = unpacked(space, sizes) {
+        let other = looks.descend(left, &shaping, &mut whole);
+        if let (Some(before), Some(after)) = (whole(&config), whole(&other))
+            && after < before * MARGIN
+        {
+            config = other;
+        }
+    }
     let Some(mut plan) = plan(kernel, &config, target) else { return config };
     let idle = programs(&plan, sizes, target) < f64::from(threads_of(&config, threads));
     let parts = slots(When::Dividing);
@@ -56,6 +66,18 @@ pub fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], target: &Ta
         predict(&plan, sizes, target, threads_of(config, threads))
     })
 }
+
+/// The default config with products that read their right operand where it is, when one may have few rows: those want
+/// blocks of another shape, so the choice comes before that of blocks.
+fn unpacked(space: &ConfigSpace, sizes: &[u64]) -> Option<Config> {
+    let slot = Slot::kernel(Knob::Pack);
+    let possible = space.slots.iter().any(|(s, values)| *s == slot && values.contains(&LEFT));
+    let few = sizes.iter().any(|n| *n <= FEW_ROWS);
+    (possible && few).then(|| space.default_config().with(slot, LEFT))
+}
+
+/// With more rows than this, packing always pays.
+const FEW_ROWS: u64 = 64;
 
 /// When a slot is chosen.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -28,14 +28,18 @@ const FOLD: f64 = 5.0;
 /// Rows that then go over it at once.
 const SWEEP: f64 = 8.0;
 /// Cycles to pack an element: as it lies, across rows, with conversion.
-const PACK: [f64; 3] = [0.35, 1.0, 1.2];
+const PACK: [f64; 3] = [0.7, 1.0, 1.2];
 /// The same with narrow vectors.
 const PACK_NARROW: [f64; 3] = [1.6, 1.8, 2.2];
+/// What comes to it with wide vectors when a right operand is from memory: nothing else is done meanwhile.
+const PACK_FAR: f64 = 1.0;
 /// The same in lanes of several elements, for the left and the right operand.
 const PACK_LANES: [[f64; 2]; 2] = [[1.0, 0.1], [0.2, 0.4]];
 /// Rows and columns of a tile of the matrix unit, and cycles to load and store one.
 const SIDE: f64 = 32.0;
 const TURN: f64 = 400.0;
+/// Cycles of a row and a vector in a sweep, with wide and with narrow vectors.
+const SWEEP_STEP: [f64; 2] = [1.1, 1.25];
 /// Cycles to start a sweep: its rows are streams from memory, and streams begin slowly.
 const SWEEP_START: f64 = 800.0;
 /// Cycles to start a register tile.
@@ -178,7 +182,8 @@ fn contract(c: &ContractWork, leaf: &Leaf, tree: &Tree, target: &Target, pick: P
         sweeps(c, target, [m, n, k]) + m * k * pack(0)
     } else {
         let nc = c.blocks[1].map_or(NC, |nc| nc as f64);
-        tiles(c, target, [m, n, k]) + m * k * pack(0) * (n / nc).ceil() + n * k * pack(1)
+        let far = if c.far && !target.narrow() { PACK_FAR } else { 0.0 };
+        tiles(c, target, [m, n, k]) + m * k * pack(0) * (n / nc).ceil() + n * k * (pack(1) + far)
     };
     batch * (60.0 + once)
 }
@@ -215,11 +220,10 @@ fn tiles(c: &ContractWork, target: &Target, [m, n, k]: [f64; 3]) -> f64 {
 /// Cycles of a product with few rows: sums stay in memory, the right operand passes by once for each group of rows.
 fn sweeps(c: &ContractWork, target: &Target, [m, n, k]: [f64; 3]) -> f64 {
     let lanes = (f64::from(target.vector_bytes) / c.dtype.size() as f64).max(1.0);
-    let per_cycle = f64::from(target.speed.vector_ops) / 10.0;
     let groups = (m / SWEEP).ceil();
     let rows = m / groups;
     let vectors = k * (n / lanes).ceil();
-    groups * (vectors * (rows * 2.5 / per_cycle).max(1.0) + k / SWEEP * SWEEP_START)
+    groups * (vectors * rows * SWEEP_STEP[usize::from(target.narrow())] + k / SWEEP * SWEEP_START)
 }
 
 /// Cycles of a product whose kernels sum along `k`.

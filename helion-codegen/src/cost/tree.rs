@@ -20,6 +20,7 @@ const WHILE_TRIPS: f64 = 8.0;
 /// Values of `pack`, `stream` and `stages`.
 const AUTO: u64 = 0;
 const BOTH: u64 = 1;
+pub(super) const LEFT: u64 = 2;
 const NEVER: u64 = 1;
 const NONE_AHEAD: u64 = 1;
 
@@ -116,6 +117,8 @@ pub(super) struct ContractWork {
     pub in_place: Option<bool>,
     /// Steps of `k`, and columns, that are packed at once, where pinned.
     pub blocks: [Option<u64>; 2],
+    /// Whether the right operand is too large to stay in the last cache.
+    pub far: bool,
 }
 
 /// A read or write of one element, or of a window by the loops of a product.
@@ -516,6 +519,9 @@ impl Build<'_> {
             rows: c.m.bound,
             in_place: self.pinned(Knob::Pack).filter(|pack| *pack != AUTO).map(|pack| pack != BOTH),
             blocks: [Knob::Kc, Knob::Nc].map(|knob| self.pinned(knob)),
+            far: self
+                .memory(c.rhs.mem)
+                .is_some_and(|(size, dims, _)| size * dims.iter().product::<f64>() > self.target.l3_bytes as f64 / FAR),
         };
         self.leaf(first, accesses, Work::Contract(work))
     }
@@ -536,6 +542,9 @@ impl Build<'_> {
         Some(Access { mem: o.mem, write: false, size, axes, unit, stream: false })
     }
 }
+
+/// What is larger than this part of the last cache is not there when it is needed again.
+const FAR: f64 = 4.0;
 
 /// Products in a cycle of the matrix unit, if the target has one for these operands: 8-bit integers go twice as fast.
 fn on_matrix_unit(operands: [DType; 2], target: &Target) -> Option<f64> {

@@ -147,7 +147,6 @@ impl<'a> Features<'a> {
         let mut all = Features { ahead: facts.reads_again(), streams: facts.streams(), ..Features::default() };
         all.stmts(&f.body);
         all.in_place = all.products.iter().any(|c| used_in_place(f, c, isa));
-        all.ahead |= all.in_place && super::contract::fetches_in_sweeps(isa);
         all
     }
 

@@ -207,12 +207,6 @@ pub(super) fn reads_in_place(from: DType, acc: DType) -> bool {
     matches!(Ty::of_memory(from), Some(ty) if ty != Ty::Mask) && driver::converts(from, acc)
 }
 
-/// Whether sweeps fetch what the next ones read. Vectors that are less than a line of the cache would ask for each line
-/// several times, which costs more than it saves.
-pub(super) fn fetches_in_sweeps(isa: Isa) -> bool {
-    isa.vector_bytes() >= 64
-}
-
 /// The kernels that read the right operand in place, and the most rows they are for; none where they do not apply.
 /// Its columns must be adjacent.
 pub(super) fn sweeps(c: &Contract, acc: DType, rhs: DType, isa: Isa, knobs: &Knobs) -> Option<(u64, Vec<Program>)> {
@@ -225,8 +219,7 @@ pub(super) fn sweeps(c: &Contract, acc: DType, rhs: DType, isa: Isa, knobs: &Kno
         return None;
     }
     let group = if isa.registers() >= 32 { 8 } else { 4 };
-    let ahead = if fetches_in_sweeps(isa) { knobs.ahead } else { 0 };
-    let sweep = |rows| Sweep { rows, steps: STEPS, dtype: acc, from: rhs, ahead, group }.program().ok();
+    let sweep = |rows| Sweep { rows, steps: STEPS, dtype: acc, from: rhs, group }.program().ok();
     Some((most, SWEEPS.into_iter().map(sweep).collect::<Option<Vec<_>>>()?))
 }
 

@@ -124,8 +124,6 @@ pub struct Sweep {
     pub dtype: DType,
     /// Element type of B.
     pub from: DType,
-    /// How many sweeps ahead rows of B are fetched; 0 for none.
-    pub ahead: u32,
     /// Rows of C that are summed side by side, to hide how long an addition takes. Their sums and the rows of B share
     /// the registers.
     pub group: u32,
@@ -149,9 +147,6 @@ impl Sweep {
             let at = Addr::unit(right);
             let x = b.load(at.row(s, right_stride), self.from);
             loaded.push(if from == ty { x } else { b.convert(ty, x) });
-            if self.ahead > 0 {
-                b.prefetch(at.row(s + steps * self.ahead, right_stride), self.from);
-            }
         }
         for first in (0..rows).step_by(self.group as usize) {
             let group = first..rows.min(first + self.group);
