@@ -35,11 +35,6 @@ fn space(f: &loops::Function) -> ConfigSpace {
     space
 }
 
-/// Whether products fetch something ahead: where a vector is a whole line of the cache.
-fn fetches_ahead() -> bool {
-    !host_target().narrow()
-}
-
 fn f32_product() -> loops::Function {
     function(&product(DType::F32, DType::F32, DType::F32, (false, false), ""))
 }
@@ -51,7 +46,7 @@ fn slots_exist_where_they_apply() {
     for knob in [Knob::MicroRows, Knob::MicroVectors, Knob::Kc, Knob::Mc, Knob::Nc, Knob::Pack] {
         assert!(has(&products, knob) && !has(&copy, knob), "{knob:?}");
     }
-    assert_eq!(has(&products, Knob::Stages), fetches_ahead());
+    assert!(!has(&products, Knob::Stages));
     assert!(has(&copy, Knob::Unroll) && has(&copy, Knob::Stream));
     // Steps of the sum lie side by side in both operands, so that nothing has to be packed; or in neither.
     let transposed = |which| function(&product(DType::F32, DType::F32, DType::F32, which, ""));
@@ -78,8 +73,7 @@ fn what_changes_no_code_is_taken_out() {
         settle(&mut f, &host_target());
         f.config.to_string()
     };
-    let kept = if fetches_ahead() { "pack=left stages=3" } else { "pack=left" };
-    assert_eq!(settled(f32_product(), "threads=2 share=dynamic pack=left stages=3"), kept);
+    assert_eq!(settled(f32_product(), "threads=2 share=dynamic pack=left stages=3"), "pack=left");
     assert_eq!(settled(function(COPY), "micro_rows=3 kc=64 pack=left stages=3 unroll=2"), "unroll=2");
 }
 
