@@ -76,7 +76,7 @@ fn unpacked(space: &ConfigSpace, sizes: &[u64]) -> Option<Config> {
     (possible && few).then(|| space.default_config().with(slot, LEFT))
 }
 
-/// With more rows than this, packing always pays.
+/// More rows than this are not few: packing is left to the blocks' choice.
 const FEW_ROWS: u64 = 64;
 
 /// When a slot is chosen.

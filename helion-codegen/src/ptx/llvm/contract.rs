@@ -251,10 +251,7 @@ impl<'c, 'a> Lower<'c, 'a> {
     pub(super) fn end_products(&mut self, job: &Job<'c, '_, 'a>) -> Done {
         let sums = self.sums_of(job)?;
         let sums = self.e.wait_warpgroup(&sums, 0)?;
-        for (s, v) in job.sums.iter().zip(sums) {
-            self.e.builder.build_store(*s, v)?;
-        }
-        Ok(())
+        self.set_sums(job, &sums)
     }
 
     /// The steps for which the step that is copied meanwhile is whole. `done` then says how many there were.
@@ -432,10 +429,17 @@ impl<'c, 'a> Lower<'c, 'a> {
         self.e.end_warpgroup()?;
         meanwhile(self)?;
         let sums = self.e.wait_warpgroup(&sums, behind)?;
-        for (s, v) in job.sums.iter().zip(sums) {
-            self.e.builder.build_store(*s, v)?;
-        }
-        Ok(())
+        self.set_sums(job, &sums)
+    }
+
+    /// Which warpgroup this thread is of.
+    pub(super) fn group(&self) -> Done<I<'c>> {
+        self.e.shr(self.warp, 2)
+    }
+
+    /// From here on the sums of a product are these.
+    pub(super) fn set_sums(&self, job: &Job<'c, '_, 'a>, sums: &[V<'c>]) -> Done {
+        job.sums.iter().zip(sums).try_for_each(|(s, v)| Ok(self.e.builder.build_store(*s, *v).map(drop)?))
     }
 
     /// The sums of a product so far.
@@ -455,7 +459,7 @@ impl<'c, 'a> Lower<'c, 'a> {
     ) -> Done<Vec<Part<'c>>> {
         let p = job.p;
         let rows_bits = p.warps[0] - 2;
-        let group = self.e.shr(self.warp, 2)?;
+        let group = self.group()?;
         let group_m = self.e.and(group, self.e.i32((1 << rows_bits) - 1))?;
         let group_n = self.e.shr(group, u64::from(rows_bits))?;
         let own_n = p.n >> p.warps[1];

@@ -20,7 +20,7 @@ impl<'c> Emit<'c> {
         self.value_of("llvm.nvvm.ex2.approx.ftz", &[x.get_type()], &[x])
     }
 
-    /// A quotient within 2 ulp, whatever the operands.
+    /// A quotient within 2 ulp, whatever the operands, by the definition of `div.full` (PTX ISA).
     pub(super) fn quotient(&self, a: V<'c>, b: V<'c>) -> Done<V<'c>> {
         let made = self.asm(Some(a.get_type()), "div.full.f32 $0, $1, $2;", "=f,f,f", &[a, b], false)?;
         made.map_or_else(|| mistake("a quotient without a value"), Ok)

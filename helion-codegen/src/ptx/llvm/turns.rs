@@ -164,15 +164,13 @@ impl<'c, 'a> Lower<'c, 'a> {
     ) -> Done {
         let plan = self.plan;
         let (mut jobs, mut sums, mut words, mut stages) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let all: Vec<&Contract> = all.collect();
-        let mut steps_of = Vec::with_capacity(all.len());
-        for c in &all {
+        let mut wanted = Vec::new();
+        for c in all {
             let Some(p) = plan.product(c) else { return mistake("a contract without a path") };
-            steps_of.push(self.known.int(c.k.extent).unwrap_or(0) as u32 / p.step);
+            wanted.push((c, p, self.known.int(c.k.extent).unwrap_or(0) as u32 / p.step));
         }
-        let mut full = self.await_stages(feed, ring, steps_of.iter().sum())?.into_iter();
-        for (c, steps) in all.into_iter().zip(steps_of) {
-            let Some(p) = plan.product(c) else { return mistake("a contract without a path") };
+        let mut full = self.await_stages(feed, ring, wanted.iter().map(|w| w.2).sum())?.into_iter();
+        for (c, p, steps) in wanted {
             let mut job = self.job(c, p)?;
             self.begin_sums(&mut job)?;
             if job.left.is_some() {
@@ -195,8 +193,11 @@ impl<'c, 'a> Lower<'c, 'a> {
         self.e.end_warpgroup()?;
         self.close_turn()?;
         let sums = self.e.wait_warpgroup(&sums, 0)?;
-        for (variable, sum) in jobs.iter().flat_map(|(job, _)| &job.sums).zip(sums) {
-            self.e.builder.build_store(*variable, sum)?;
+        let mut rest = &sums[..];
+        for (job, _) in &jobs {
+            let (own, others) = rest.split_at(job.sums.len());
+            self.set_sums(job, own)?;
+            rest = others;
         }
         stages.into_iter().try_for_each(|stage| self.leave_stage(feed, stage, self.e.bool(true)))
     }
@@ -240,8 +241,7 @@ impl<'c, 'a> Lower<'c, 'a> {
         if self.groups() == 1 {
             return Ok(());
         }
-        let group = self.e.shr(self.warp, 2)?;
-        self.e.wait_at(self.e.add(group, self.e.i32(FIRST))?, THREADS)
+        self.e.wait_at(self.e.add(self.group()?, self.e.i32(FIRST))?, THREADS)
     }
 
     /// Gives the turn to the next group, whose products may queue behind this one's.
@@ -249,7 +249,7 @@ impl<'c, 'a> Lower<'c, 'a> {
         if self.groups() == 1 {
             return Ok(());
         }
-        let next = self.e.add(self.e.shr(self.warp, 2)?, self.e.i32(1))?;
+        let next = self.e.add(self.group()?, self.e.i32(1))?;
         let next = self.e.and(next, self.e.i32(self.groups() - 1))?;
         self.e.arrive_at(self.e.add(next, self.e.i32(FIRST))?, THREADS)
     }
@@ -260,6 +260,6 @@ impl<'c, 'a> Lower<'c, 'a> {
 
     /// Whether this thread is of a group.
     fn is_group(&self, number: i64) -> Done<I<'c>> {
-        self.e.compare(IntPredicate::EQ, self.e.shr(self.warp, 2)?, self.e.i32(number))
+        self.e.compare(IntPredicate::EQ, self.group()?, self.e.i32(number))
     }
 }
