@@ -38,7 +38,7 @@ pub fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], target: &Ta
     let mut whole = |config: &Config| predict_config(kernel, config, sizes, target, threads);
     let looks = Looks { most: MOST_SCHEDULES, margin: MARGIN };
     let shaping = slots(When::Shaping);
-    let mut config = looks.descend(space.default_config(), &shaping, &mut whole);
+    let mut config = looks.descend(start(space, threads), &shaping, &mut whole);
     if let Some(left) = unpacked(space, sizes) {
         let other = looks.descend(left, &shaping, &mut whole);
         if let (Some(before), Some(after)) = (whole(&config), whole(&other))
@@ -65,6 +65,16 @@ pub fn choose(kernel: &Verified, space: &ConfigSpace, sizes: &[u64], target: &Ta
         }
         predict(&plan, sizes, target, threads_of(config, threads))
     })
+}
+
+/// The space's default, with as many owners of scattered updates as there are threads: each looks at all updates.
+fn start(space: &ConfigSpace, threads: u32) -> Config {
+    let slot = Slot::kernel(Knob::Owners);
+    let fit = |values: &[u64]| values.iter().copied().filter(|n| *n <= u64::from(threads.max(1))).max();
+    match space.values(&slot).and_then(fit) {
+        Some(owners) => space.default_config().with(slot, owners),
+        None => space.default_config(),
+    }
 }
 
 /// The default config with products that read their right operand where it is, when one may have few rows: those want
@@ -99,7 +109,7 @@ impl When {
             Knob::Split => Some(When::Dividing),
             Knob::MicroRows | Knob::MicroVectors | Knob::Pack | Knob::Stages => Some(When::Settling),
             Knob::Order | Knob::Grid | Knob::Group | Knob::Keep => None,
-            Knob::Fuse | Knob::Chunk | Knob::Interchange => None,
+            Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::Owners => None,
             Knob::Kc | Knob::Mc | Knob::Nc | Knob::Unroll | Knob::Stream | Knob::Threads | Knob::Share => None,
             Knob::Warps | Knob::Registers => None,
         }

@@ -33,7 +33,7 @@ pub(super) fn threads_of(config: &Config, threads: u32) -> u32 {
 pub fn is_modelled(knob: Knob) -> bool {
     match knob {
         Knob::Block | Knob::Order | Knob::Grid | Knob::Group | Knob::Keep => true,
-        Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::User | Knob::Split => true,
+        Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::Owners | Knob::User | Knob::Split => true,
         Knob::MicroRows | Knob::MicroVectors | Knob::Kc | Knob::Nc | Knob::Pack => true,
         Knob::Stages | Knob::Stream | Knob::Threads => true,
         Knob::Mc | Knob::Unroll | Knob::Share | Knob::Warps | Knob::Registers => false,

@@ -272,7 +272,7 @@ pub fn settle(f: &mut Function, target: &Target) {
         Knob::Stages => features.ahead && v != STAGES,
         Knob::Stream => features.streams && knobs.stream != Stream::Auto,
         Knob::Block | Knob::Order | Knob::Grid | Knob::Group | Knob::Keep => true,
-        Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::User => true,
+        Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::Owners | Knob::User => true,
     };
     let mut config = f.config.clone();
     config.retain(keep);

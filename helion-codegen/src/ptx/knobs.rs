@@ -128,7 +128,7 @@ pub(super) fn settle(f: &mut Function) {
         Knob::MicroRows | Knob::MicroVectors | Knob::Kc | Knob::Mc | Knob::Nc | Knob::Pack => false,
         Knob::Unroll | Knob::Stream | Knob::Threads | Knob::Share | Knob::Split => false,
         Knob::Block | Knob::Order | Knob::Grid | Knob::Group | Knob::Keep => true,
-        Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::User => true,
+        Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::Owners | Knob::User => true,
     });
     f.config = config;
 }

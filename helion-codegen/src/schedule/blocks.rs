@@ -20,6 +20,8 @@ struct Role {
     other_axis: bool,
     /// Last axis of an access that takes another axis whole.
     beside_full: bool,
+    /// An axis, not the last, of an access that takes the last axis whole.
+    whole_rows: bool,
     /// Of a value that is computed, not just loaded.
     computed: bool,
     /// Rows, columns or the summed axis of a product of 16-bit floats.
@@ -73,7 +75,10 @@ impl Roles {
                             self.of[t.index()].last_axis = true;
                             self.of[t.index()].beside_full |= full;
                         }
-                        Index::Tile(t, _) => self.of[t.index()].other_axis = true,
+                        Index::Tile(t, _) => {
+                            self.of[t.index()].other_axis = true;
+                            self.of[t.index()].whole_rows |= matches!(index.last(), Some(Index::Full));
+                        }
                         Index::Full => self.full = true,
                         Index::Scalar(_) | Index::Gather(_) => {}
                     }
@@ -143,6 +148,8 @@ impl Roles {
             Role { last_axis: true, other_axis: false, .. } => {
                 (2048, times(128, &[1, 2, 3, 4, 6, 8, 12, 24, 32, 48, 64, 128]))
             }
+            // What a row gives beside it, such as its mean, is one element for each.
+            Role { last_axis: true, whole_rows: true, .. } => (1, vec![2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256]),
             Role { last_axis: true, other_axis: true, .. } => (16, vec![1, 2, 4, 8, 12, 24, 32, 48, 64, 96, 128, 256]),
             Role { other_axis: true, .. } if vector => (1, vec![2, 3, 4, 6, 8, 12, 16, 24, 32, 64]),
             _ => (256, vec![1, 4, 16, 32, 64, 96, 128, 192, 384, 512, 768, 1024, 2048, 4096]),

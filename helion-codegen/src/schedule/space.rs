@@ -5,7 +5,7 @@
 
 use super::grid::{FLAT, PERSISTENT, SWIZZLED};
 use super::{blocks, grid};
-use crate::passes::{interchange, share};
+use crate::passes::{interchange, owners, share};
 use helion_ir::config::{Config, ConfigSpace, Knob, Scope, Slot};
 use helion_ir::target::Target;
 use helion_ir::tile::{Dim, Function, Op};
@@ -47,6 +47,9 @@ pub fn config_space(func: &Function, target: &Target) -> ConfigSpace {
     }
     if target.warp == 1 && interchange::applies(&plan) {
         space.add(Slot::kernel(Knob::Interchange), vec![ON, OFF]);
+    }
+    if target.warp == 1 && owners::applies(&plan) {
+        space.add(Slot::kernel(Knob::Owners), owners::values(target));
     }
     space
 }

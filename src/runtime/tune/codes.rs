@@ -138,7 +138,7 @@ fn is_backend(knob: Knob) -> bool {
         Knob::MicroRows | Knob::MicroVectors | Knob::Kc | Knob::Mc | Knob::Nc | Knob::Pack => true,
         Knob::Unroll | Knob::Stages | Knob::Stream | Knob::Warps | Knob::Registers => true,
         Knob::Block | Knob::Order | Knob::Grid | Knob::Group | Knob::Keep => false,
-        Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::User => false,
+        Knob::Fuse | Knob::Chunk | Knob::Interchange | Knob::Owners | Knob::User => false,
         // What launches read is named apart.
         Knob::Threads | Knob::Share | Knob::Split => false,
     }
