@@ -42,7 +42,7 @@ pub struct CpuOptions {
     pub vectorise: bool,
     /// How much work Cranelift puts into the kernel.
     pub effort: Effort,
-    /// Tensors of more bytes than this, which a kernel writes and never reads, are written around the caches
+    /// Tensors of so many bytes and more, which a kernel writes and never reads, are written around the caches
     /// where vector programs can.
     pub stream_bytes: u64,
     /// How far ahead memory is prefetched at most: what one program instance reads twice, its successor

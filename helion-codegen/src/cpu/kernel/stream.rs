@@ -130,7 +130,7 @@ impl Lower<'_> {
             }
             let limit = if self.knobs.stream == Stream::Always { 0 } else { self.options.stream_bytes };
             let limit = self.iconst(types::I64, limit.min(i64::MAX as u64) as i64);
-            self.large[i].0 = Some(self.b.ins().icmp(IntCC::UnsignedGreaterThan, bytes, limit));
+            self.large[i].0 = Some(self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, bytes, limit));
         }
     }
 
