@@ -81,7 +81,7 @@ pub fn is_across(func: &Function, n: &Nest) -> bool {
         return false;
     }
     let (p, r) = (&n.axes[n.axes.len() - 2], &n.axes[n.axes.len() - 1]);
-    let (by_p, by_r) = (dependents(n, p.var), dependents(n, r.var));
+    let (by_p, by_r) = (dependents(n, [p.var]), dependents(n, [r.var]));
     let mut along_p = false;
     for inst in &n.body {
         let Some(last) = last_index(func, inst) else { continue };
@@ -105,9 +105,9 @@ fn plan(func: &mut Function, n: &Nest) -> Option<Val> {
     }
 }
 
-/// Values of the body that depend on an axis.
-fn dependents(n: &Nest, axis: Val) -> HashSet<Val> {
-    let mut set = HashSet::from([axis]);
+/// These values, such as an axis, and those of the body that depend on them.
+pub(super) fn dependents(n: &Nest, on: impl IntoIterator<Item = Val>) -> HashSet<Val> {
+    let mut set: HashSet<Val> = on.into_iter().collect();
     for inst in &n.body {
         if inst.args.iter().any(|a| set.contains(a)) {
             set.extend(inst.result);
@@ -153,6 +153,13 @@ pub(super) fn header_const(func: &mut Function, v: i64) -> Val {
 pub(super) fn fresh(func: &mut Function, dtype: DType) -> Val {
     func.values.push(Value { dtype, name: None });
     Val(func.values.len() as u32 - 1)
+}
+
+/// Appends an instruction with a result of its own.
+pub(super) fn emit(func: &mut Function, op: Op, args: &[Val], dtype: DType, at: Loc, out: &mut Vec<Inst>) -> Val {
+    let result = fresh(func, dtype);
+    out.push(Inst { op, args: Args::from_slice(args), result: Some(result), at });
+    result
 }
 
 fn store(b: BufferId, value: Val, at: Val) -> Inst {

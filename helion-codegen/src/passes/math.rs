@@ -28,7 +28,7 @@
 )]
 
 use helion_ir::dtype::{DType, Literal};
-use helion_ir::loops::{Args, Function, Inst, Nest, Op, Stmt, Val, Value};
+use helion_ir::loops::{Args, Function, Inst, Nest, Op, Val, Value};
 use helion_ir::target::Target;
 use helion_ir::{BinaryOp, Loc, UnaryOp};
 use smallvec::smallvec;
@@ -42,27 +42,8 @@ pub fn native(target: &Target) -> &'static [UnaryOp] {
 
 /// Rewrites every nest of the function; the functions in `keep` stay.
 pub fn expand_math(f: &mut Function, keep: &[UnaryOp]) {
-    let mut body = std::mem::take(&mut f.body);
-    stmts(&mut body, &mut f.values, keep);
-    f.body = body;
-}
-
-fn stmts(list: &mut [Stmt], values: &mut Vec<Value>, keep: &[UnaryOp]) {
-    for s in list {
-        match s {
-            Stmt::Inst(_) | Stmt::Contract(_) => {}
-            Stmt::For { body, .. } => stmts(body, values, keep),
-            Stmt::While { cond, body, .. } => {
-                stmts(cond, values, keep);
-                stmts(body, values, keep);
-            }
-            Stmt::If { then, other, .. } => {
-                stmts(then, values, keep);
-                stmts(other, values, keep);
-            }
-            Stmt::Nest(nest) => expand_nest(nest, values, keep),
-        }
-    }
+    let Function { body, values, .. } = f;
+    super::each_nest(body, &mut |nest| expand_nest(nest, values, keep));
 }
 
 fn expand_nest(nest: &mut Nest, values: &mut Vec<Value>, keep: &[UnaryOp]) {

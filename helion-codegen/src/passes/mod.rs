@@ -11,7 +11,7 @@ pub mod owners;
 pub mod quotients;
 pub mod share;
 
-use helion_ir::loops::Function;
+use helion_ir::loops::{Function, Nest, Stmt};
 use helion_ir::target::Target;
 
 /// Runs every pass.
@@ -27,4 +27,23 @@ pub fn shape_loops(f: &mut Function, target: &Target) {
     share::share_loops(f);
     interchange::interchange_reductions(f, target);
     owners::divide_owners(f, target);
+}
+
+/// Calls `visit` with every nest of a list of statements, however deep.
+fn each_nest(list: &mut [Stmt], visit: &mut dyn FnMut(&mut Nest)) {
+    for s in list {
+        match s {
+            Stmt::Inst(_) | Stmt::Contract(_) => {}
+            Stmt::For { body, .. } => each_nest(body, visit),
+            Stmt::While { cond, body, .. } => {
+                each_nest(cond, visit);
+                each_nest(body, visit);
+            }
+            Stmt::If { then, other, .. } => {
+                each_nest(then, visit);
+                each_nest(other, visit);
+            }
+            Stmt::Nest(n) => visit(n),
+        }
+    }
 }

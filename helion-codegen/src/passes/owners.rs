@@ -1,8 +1,7 @@
 //! Atomic updates at places that data decides, as plain updates with one owner for each place.
 //!
 //! In: a function that does nothing but such updates, as sums of rows by segment or histograms do: tiles may meet in one
-//! element, so each update is atomic, which costs a core twenty times what adding does and keeps it from vectors. Out, where
-//! threads are few: a grid of *owners*. Each looks at all updates and makes those that fall into its part of the tensor;
+//! element, so each update is atomic, which is slow and keeps a core from using vectors. Out, where threads are few: a grid of *owners*. Each looks at all updates and makes those that fall into its part of the tensor;
 //! nobody else touches that part, so they are plain, and vectors again along the axes that data does not decide:
 //!
 //! ```text
@@ -12,20 +11,19 @@
 //!
 //! Updates of an element come in another order than before, as atomic ones may in any case.
 
-use super::interchange::{fresh, header_const, rank};
+use super::interchange::{dependents, emit, fresh, header_const, rank};
 use helion_ir::BinaryOp;
 use helion_ir::config::{Knob, Slot};
 use helion_ir::diag::Loc;
 use helion_ir::dtype::{Class, DType};
-use helion_ir::loops::{Args, AtomicOp, Axis, Function, GridAxis, Inst, Mem, Nest, Op, ParamKind, Stmt, Val};
+use helion_ir::loops::{Args, AtomicOp, Function, GridAxis, Inst, Mem, Nest, Op, ParamId, Stmt, Val};
 use helion_ir::target::Target;
-use helion_ir::tile::Dim;
 use std::collections::HashSet;
 
 /// More owners than this look at too much that is not theirs.
 const MOST: u32 = 8;
 
-/// How many owners a kernel has when nobody says: as many as there are threads.
+/// How many owners a kernel has when nobody says: as many as there are cores.
 fn standard(target: &Target) -> u64 {
     u64::from(target.cores.clamp(1, MOST))
 }
@@ -59,7 +57,7 @@ struct Update {
     /// Its position in the nest's body.
     at: usize,
     op: BinaryOp,
-    mem: Mem,
+    tensor: ParamId,
     /// The axis of the tensor along which it is divided: the first whose index comes from memory.
     axis: usize,
     /// Axes of the nest that stay one: along them all elements differ.
@@ -77,7 +75,7 @@ impl Update {
             return None;
         }
         let inst = &nest.body[at];
-        let Op::Atomic { op, mem, .. } = inst.op else { return None };
+        let Op::Atomic { op, mem: mem @ Mem::Tensor(tensor), .. } = inst.op else { return None };
         let op = match op {
             AtomicOp::Add => BinaryOp::Add,
             AtomicOp::Max => BinaryOp::Max,
@@ -92,9 +90,9 @@ impl Update {
             return None;
         }
         let index = &inst.args[1..1 + rank(f, mem)];
-        let loaded = |v: &Val| needed(nest, &[*v]).iter().any(|i| matches!(nest.body[*i].op, Op::Load { .. }));
+        let loaded = |v: &Val| needed(nest, [*v]).iter().any(|i| matches!(nest.body[*i].op, Op::Load { .. }));
         let axis = index.iter().position(loaded)?;
-        Some(Update { at, op, mem, axis, inner: inner_axes(nest, index, axis) })
+        Some(Update { at, op, tensor, axis, inner: inner_axes(nest, index, axis) })
     }
 }
 
@@ -102,8 +100,9 @@ impl Update {
 /// step, along an axis of the tensor of its own, and the owner's index does not depend on it.
 fn inner_axes(nest: &Nest, index: &[Val], owned: usize) -> Vec<usize> {
     let mut inner: Vec<usize> = (0..nest.axes.len()).collect();
+    let moved: Vec<HashSet<Val>> = nest.axes.iter().map(|a| dependents(nest, [a.var])).collect();
+    let moves = |a: usize, v: Val| moved[a].contains(&v);
     loop {
-        let moves = |a: usize, v: Val| depends(nest, v, &[nest.axes[a].var]);
         let steps = |a: usize, v: Val| {
             let var = nest.axes[a].var;
             let alone = inner.iter().all(|b| *b == a || !moves(*b, v));
@@ -125,8 +124,8 @@ fn inner_axes(nest: &Nest, index: &[Val], owned: usize) -> Vec<usize> {
 }
 
 /// Positions of the instructions of a nest that values need, in order.
-fn needed(nest: &Nest, values: &[Val]) -> Vec<usize> {
-    let mut wanted: HashSet<Val> = values.iter().copied().collect();
+fn needed(nest: &Nest, values: impl IntoIterator<Item = Val>) -> Vec<usize> {
+    let mut wanted: HashSet<Val> = values.into_iter().collect();
     let mut found = Vec::new();
     for (k, i) in nest.body.iter().enumerate().rev() {
         if i.result.is_some_and(|v| wanted.contains(&v)) {
@@ -138,139 +137,103 @@ fn needed(nest: &Nest, values: &[Val]) -> Vec<usize> {
     found
 }
 
-/// Whether a value of a nest depends on one of these.
-fn depends(nest: &Nest, v: Val, on: &[Val]) -> bool {
-    on.contains(&v) || needed(nest, &[v]).iter().any(|k| nest.body[*k].args.iter().any(|a| on.contains(a)))
-}
-
 /// Puts the divided loops in place of the nest, which was the function's last statement.
 fn divide(f: &mut Function, mut nest: Nest, update: &Update, owners: u64) {
-    let atomic = nest.body[update.at].clone();
-    let masked = matches!(atomic.op, Op::Atomic { masked: true, .. });
-    let index = Args::from_slice(&atomic.args[1..atomic.args.len() - usize::from(masked)]);
-    let mask = atomic.args.last().copied().filter(|_| masked);
+    let access = Access::of(&nest.body[update.at]);
     let owner = fresh(f, DType::I64);
-    let range = range(f, update, owner, owners);
-
+    let (range, from_to) = range(f, update, owner, owners);
     // What decides about an update comes first, then the update for all elements that this decides about.
-    let inner_vars: Vec<Val> = update.inner.iter().map(|a| nest.axes[*a].var).collect();
-    let deciding = mask.filter(|m| !depends(&nest, *m, &inner_vars));
-    let roots: Vec<Val> = deciding.into_iter().chain([index[update.axis]]).collect();
-    let first = needed(&nest, &roots);
+    let inner_vars = update.inner.iter().map(|a| nest.axes[*a].var);
+    let within = dependents(&nest, inner_vars);
+    let (deciding, rest) = match access.mask {
+        Some(m) if !within.contains(&m) => (Some(m), None),
+        mask => (None, mask),
+    };
+    let index = access.index[update.axis];
+    let first = needed(&nest, deciding.into_iter().chain([index]));
     let mut decide: Vec<Inst> = first.iter().map(|k| nest.body[*k].clone()).collect();
-    let mut conditions: Vec<Val> = deciding.into_iter().collect();
-    if owners > 1 {
-        let (from, to) = (range.values.0, range.values.1);
-        conditions.push(binary(f, BinaryOp::Ge, index[update.axis], from, DType::Bool, &mut decide));
-        conditions.push(binary(f, BinaryOp::Lt, index[update.axis], to, DType::Bool, &mut decide));
+    let owned = (owners > 1).then_some([(BinaryOp::Ge, from_to[0]), (BinaryOp::Lt, from_to[1])]);
+    let mut condition = deciding;
+    for (op, bound) in owned.into_iter().flatten() {
+        let test = binary(f, op, [index, bound], DType::Bool, &mut decide);
+        condition = Some(condition.map_or(test, |c| binary(f, BinaryOp::And, [c, test], DType::Bool, &mut decide)));
     }
-    let mut all = conditions.into_iter();
-    let condition = all.next().map(|c| all.fold(c, |a, b| binary(f, BinaryOp::And, a, b, DType::Bool, &mut decide)));
-
-    let rest = plain(f, &nest, update, &atomic, &index, mask.filter(|_| deciding.is_none()), &first);
-    let (mut inner, mut outer): (Vec<Axis>, Vec<Axis>) = (Vec::new(), Vec::new());
-    for (a, axis) in std::mem::take(&mut nest.axes).into_iter().enumerate() {
-        if update.inner.contains(&a) { inner.push(axis) } else { outer.push(axis) }
-    }
-    let then = vec![Stmt::Nest(Nest { axes: inner, body: rest, ..nest })];
+    nest.body = plain(f, &nest, update, &Access { mask: rest, ..access }, &first);
+    let (inner, outer) = nest.axes.drain(..).enumerate().partition::<Vec<_>, _>(|(a, _)| update.inner.contains(a));
+    nest.axes = inner.into_iter().map(|(_, axis)| axis).collect();
     let mut body: Vec<Stmt> = decide.into_iter().map(Stmt::Inst).collect();
-    match condition {
-        Some(cond) => body.push(Stmt::If { cond, then, other: Vec::new() }),
-        None => body.extend(then),
-    }
-    let (begin, step) = (header_const(f, 0), header_const(f, 1));
-    for axis in outer.into_iter().rev() {
-        body = vec![Stmt::For { var: axis.var, begin, end: axis.extent, step, body }];
-    }
-    let before = std::mem::take(&mut f.body);
-    body = before.into_iter().chain(body).collect();
-    for axis in std::mem::take(&mut f.grid).into_iter().rev() {
-        body = vec![Stmt::For { var: axis.index, begin, end: axis.count, step, body }];
-    }
-    f.body = range.code.into_iter().map(Stmt::Inst).chain(body).collect();
+    body.push(match condition {
+        Some(cond) => Stmt::If { cond, then: vec![Stmt::Nest(nest)], other: Vec::new() },
+        None => Stmt::Nest(nest),
+    });
+    body = loops(f, outer.into_iter().map(|(_, axis)| (axis.var, axis.extent)), body);
+    body = std::mem::take(&mut f.body).into_iter().chain(body).collect();
+    let grid = std::mem::take(&mut f.grid);
+    body = loops(f, grid.into_iter().map(|axis| (axis.index, axis.count)), body);
+    f.body = range.into_iter().map(Stmt::Inst).chain(body).collect();
     let count = header_const(f, owners as i64);
     f.grid = vec![GridAxis { name: "owner".into(), count, index: owner }];
 }
 
-/// The indices that an owner has, from the first up to and without the second, and what computes them.
-struct Range {
-    values: (Val, Val),
-    code: Vec<Inst>,
+/// Loops over variables with their extents, the first outermost, around statements.
+fn loops(f: &mut Function, over: impl DoubleEndedIterator<Item = (Val, Val)>, body: Vec<Stmt>) -> Vec<Stmt> {
+    let (begin, step) = (header_const(f, 0), header_const(f, 1));
+    over.rev().fold(body, |body, (var, end)| vec![Stmt::For { var, begin, end, step, body }])
 }
 
-fn range(f: &mut Function, update: &Update, owner: Val, owners: u64) -> Range {
-    let extent = extent(f, update);
+/// The operands of an update.
+struct Access {
+    value: Val,
+    index: Args,
+    mask: Option<Val>,
+    at: Loc,
+}
+
+impl Access {
+    fn of(atomic: &Inst) -> Access {
+        let masked = matches!(atomic.op, Op::Atomic { masked: true, .. });
+        let index = Args::from_slice(&atomic.args[1..atomic.args.len() - usize::from(masked)]);
+        let mask = atomic.args.last().copied().filter(|_| masked);
+        Access { value: atomic.args[0], index, mask, at: atomic.at }
+    }
+}
+
+/// What computes the indices that an owner has, and these: from the first up to and without the second.
+fn range(f: &mut Function, update: &Update, owner: Val, owners: u64) -> (Vec<Inst>, [Val; 2]) {
     let (less, count) = (header_const(f, owners as i64 - 1), header_const(f, owners as i64));
     let mut header = Vec::new();
-    let up = binary(f, BinaryOp::Add, extent, less, DType::I64, &mut header);
-    let part = binary(f, BinaryOp::Div, up, count, DType::I64, &mut header);
+    let extent = Op::Dim(update.tensor, update.axis as u32);
+    let extent = emit(f, extent, &[], DType::I64, Loc::UNKNOWN, &mut header);
+    let up = binary(f, BinaryOp::Add, [extent, less], DType::I64, &mut header);
+    let part = binary(f, BinaryOp::Div, [up, count], DType::I64, &mut header);
     f.header.append(&mut header);
     let mut code = Vec::new();
-    let from = binary(f, BinaryOp::Mul, owner, part, DType::I64, &mut code);
-    let to = binary(f, BinaryOp::Add, from, part, DType::I64, &mut code);
-    Range { values: (from, to), code }
-}
-
-/// The extent of the divided axis, a header value.
-fn extent(f: &mut Function, update: &Update) -> Val {
-    let dims = match update.mem {
-        Mem::Tensor(p) => match &f.params[p.index()].kind {
-            ParamKind::Tensor { dims, .. } => dims.clone(),
-            ParamKind::Scalar { .. } => Default::default(),
-        },
-        Mem::Buffer(_) => Default::default(),
-    };
-    let op = match dims.get(update.axis) {
-        Some(Dim::Symbol(s)) => Op::Size(*s),
-        Some(Dim::Const(n)) => return header_const(f, *n as i64),
-        Some(Dim::Tile(_) | Dim::Expr(_)) | None => return header_const(f, i64::MAX >> 8),
-    };
-    if let Some(v) = f.header.iter().find(|i| i.op == op).and_then(|i| i.result) {
-        return v;
-    }
-    let v = fresh(f, DType::I64);
-    f.header.push(Inst { op, args: Args::new(), result: Some(v), at: Loc::UNKNOWN });
-    v
+    let from = binary(f, BinaryOp::Mul, [owner, part], DType::I64, &mut code);
+    let to = binary(f, BinaryOp::Add, [from, part], DType::I64, &mut code);
+    (code, [from, to])
 }
 
 /// The body of the nest with a plain update in place of the atomic one, without what was computed before it.
-fn plain(
-    f: &mut Function,
-    nest: &Nest,
-    update: &Update,
-    atomic: &Inst,
-    index: &Args,
-    mask: Option<Val>,
-    first: &[usize],
-) -> Vec<Inst> {
-    let dtype = f.dtype(atomic.args[0]);
+fn plain(f: &mut Function, nest: &Nest, update: &Update, access: &Access, first: &[usize]) -> Vec<Inst> {
+    let (mem, masked) = (Mem::Tensor(update.tensor), access.mask.is_some());
+    let dtype = f.dtype(access.value);
     let mut out: Vec<Inst> = Vec::with_capacity(nest.body.len() + 2);
-    for (k, inst) in nest.body.iter().enumerate() {
+    for (k, inst) in nest.body.iter().enumerate().filter(|(k, _)| !first.contains(k)) {
         if k != update.at {
-            if !first.contains(&k) {
-                out.push(inst.clone());
-            }
+            out.push(inst.clone());
             continue;
         }
-        let old = fresh(f, dtype);
-        let masks: Args = mask.into_iter().collect();
-        let mut args = index.clone();
-        if let Some(m) = mask {
-            // What a masked load has elsewhere is not used: the store has the same mask.
-            args.extend([m, atomic.args[0]]);
-        }
-        let load = Op::Load { mem: update.mem, masked: mask.is_some() };
-        out.push(Inst { op: load, args, result: Some(old), at: atomic.at });
-        let new = binary(f, update.op, old, atomic.args[0], dtype, &mut out);
-        let args = [new].into_iter().chain(index.iter().copied()).chain(masks).collect();
-        let store = Op::Store { mem: update.mem, masked: mask.is_some() };
-        out.push(Inst { op: store, args, result: None, at: atomic.at });
+        // What a masked load has elsewhere is not used: the store has the same mask.
+        let mut args = access.index.clone();
+        args.extend(access.mask.into_iter().flat_map(|m| [m, access.value]));
+        let old = emit(f, Op::Load { mem, masked }, &args, dtype, access.at, &mut out);
+        let new = binary(f, update.op, [old, access.value], dtype, &mut out);
+        let args = [new].into_iter().chain(access.index.iter().copied()).chain(access.mask).collect();
+        out.push(Inst { op: Op::Store { mem, masked }, args, result: None, at: access.at });
     }
     out
 }
 
-fn binary(f: &mut Function, op: BinaryOp, a: Val, b: Val, result: DType, out: &mut Vec<Inst>) -> Val {
-    let v = fresh(f, result);
-    out.push(Inst { op: Op::Binary(op), args: Args::from_slice(&[a, b]), result: Some(v), at: Loc::UNKNOWN });
-    v
+fn binary(f: &mut Function, op: BinaryOp, args: [Val; 2], result: DType, out: &mut Vec<Inst>) -> Val {
+    emit(f, Op::Binary(op), &args, result, Loc::UNKNOWN, out)
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::cpu::vector::Isa;
 use crate::cpu::{CompiledKernel, CpuOptions, compile};
+use helion_ir::loops::Stmt;
 use helion_ir::loops::{Axis, Mem, Param, ParamId, ParamKind, Symbol, SymbolId};
 use helion_ir::tile::{Dim, Layout};
 
